@@ -1,0 +1,103 @@
+"""Files that are whole or absent: write aside, flush, sync, rename; and locks that die with their holder.
+
+Knows paths, bytes and processes. Knows nothing about what is in a file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pawloop.errors import BusyError
+
+_CHUNK_BYTES = 1 << 20
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Put `content` at `path` so that a reader sees the old file or the new one, never a part.
+
+    Makes missing folders. Raises OSError (full disk, no permission) with nothing changed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with aside(path) as draft:
+        draft.write_bytes(content)
+
+
+def write_json(path: Path, value: Any) -> None:  # Any: whatever the json module can write
+    """`value` as indented UTF-8 JSON with sorted keys, written as `write_bytes` does."""
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    write_bytes(path, text.encode())
+
+
+@contextmanager
+def aside(path: Path) -> Iterator[Path]:
+    """A draft beside `path` that takes its place when the block ends well, and vanishes otherwise."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".draft", dir=path.parent)
+    os.close(handle)
+    draft = Path(name)
+    try:
+        yield draft
+        draft.chmod(0o644)
+        sync(draft)
+        draft.replace(path)
+        sync(path.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Force a file's content, or a folder's entries, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def content_key(*parts: Any) -> str:  # Any: whatever the json module can write
+    """A short key (16 hexadecimal digits) of JSON-able parts: equal parts, equal key, on any machine."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@contextmanager
+def lock(path: Path, purpose: str, *, wait: bool = False) -> Iterator[None]:
+    """Hold `path` exclusively for this process; the kernel lets go of it when the process dies.
+
+    purpose: what the holder does, shown to whoever comes second.
+    Raises BusyError at once when another process holds it, unless `wait`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise BusyError(f"{path}: held by {holder}; wait for it to end, or stop that process") from None
+        file.truncate(0)
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        file.write(f"{purpose} (process {os.getpid()} on {socket.gethostname()}, since {since})")
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)

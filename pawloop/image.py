@@ -1,0 +1,233 @@
+"""The one image decoder: bytes of a photo to the pixels that the model sees.
+
+Training and serving share it, so they cannot disagree. Knows Pillow and its errors; knows nothing
+about models, files or HTTP.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import (  # the plugins register themselves; Pillow would load all forty of them
+    AvifImagePlugin,  # noqa: F401
+    BmpImagePlugin,  # noqa: F401
+    GifImagePlugin,  # noqa: F401
+    Image,
+    JpegImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    TiffImagePlugin,  # noqa: F401
+    UnidentifiedImageError,
+    WebPImagePlugin,  # noqa: F401
+)
+
+from pawloop.errors import PhotoError, PhotoFormatError, PhotoTooLargeError
+
+MAX_PIXELS: Final = 50_000_000
+FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
+SUFFIXES: Final = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
+)
+
+# Pillow warns about much that it then reads well, and catch_warnings is not safe among threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_QUARTER_TURNS: Final = tuple(_UPRIGHT[tag] for tag in (5, 6, 7, 8))
+_DECODER_ERRORS = (
+    OSError,
+    ValueError,
+    TypeError,
+    EOFError,
+    SyntaxError,
+    IndexError,
+    KeyError,
+    ArithmeticError,
+    AttributeError,
+    MemoryError,
+    struct.error,
+)
+
+
+@dataclass(frozen=True)
+class Resize:
+    """The rule from photo to model input: the centre square, `crop` of the shorter side, at `size`.
+
+    size: side of the result in pixels. One bilinear, antialiased resampling.
+    """
+
+    size: int
+    crop: float = 0.875
+
+    def __str__(self) -> str:
+        return f"centre-crop-{self.crop:g}-bilinear-{self.size}"
+
+
+def photo_id(content: bytes) -> str:
+    """A photo's id: the SHA-256 of its bytes as they arrived, 64 hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def decode(content: bytes, rule: Resize, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Pixels [S, S, 3] RGB of an encoded photo: upright, centre-cropped, resized by `rule`.
+
+    A JPEG is decoded at the smallest scale that is not below the target, which is what makes large
+    photos cheap. Raises PhotoError or a child of it for what cannot be read.
+    """
+    with opened(content, max_pixels) as photo:
+        return square(photo, rule)
+
+
+def square(photo: Image.Image, rule: Resize) -> NDArray[np.uint8]:
+    """As `decode`, of a photo that is open but perhaps not loaded yet."""
+    with _translated():
+        width, height = photo.size
+        scale = rule.size / (min(width, height) * rule.crop)
+        photo.draft("RGB", (int(width * scale) + 1, int(height * scale) + 1))
+        photo.load()
+        turn = _turn(photo)
+        flat = _flattened(photo)
+        width, height = flat.size
+        side = min(width, height) * rule.crop
+        left, top = (width - side) / 2, (height - side) / 2
+        box = (left, top, left + side, top + side)
+        # The square is turned after it was made small; the rule is symmetric, so the order is free.
+        small = flat.resize((rule.size, rule.size), Image.Resampling.BILINEAR, box, reducing_gap=2.0)
+        if small.mode != "RGB":
+            small = small.convert("RGB")
+        if turn is not None:
+            small = small.transpose(turn)
+        return np.asarray(small)
+
+
+def upright(content: bytes, longest_side: int, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The whole photo in RGB, turned upright, its longer side at most `longest_side` pixels."""
+    with opened(content, max_pixels) as photo, _translated():
+        photo.draft("RGB", (longest_side, longest_side))
+        photo.load()
+        turn = _turn(photo)
+        flat = _flattened(photo).convert("RGB")
+        flat.thumbnail((longest_side, longest_side), Image.Resampling.BILINEAR, reducing_gap=2.0)
+        return flat if turn is None else flat.transpose(turn)
+
+
+def overview(photo: Image.Image, shorter_side: int) -> Image.Image:
+    """The whole photo in RGB, upright, reduced by a whole factor: its shorter side stays at least as asked.
+
+    Every byte of the photo is decoded, so what is cut off or damaged is found; cheaper than `upright`.
+    """
+    with _translated():
+        photo.draft("RGB", (shorter_side, shorter_side))
+        photo.load()
+        turn = _turn(photo)
+        flat = _flattened(photo)
+        flat = flat.reduce(max(1, min(flat.size) // shorter_side)).convert("RGB")
+        return flat if turn is None else flat.transpose(turn)
+
+
+def is_sideways(photo: Image.Image) -> bool:
+    """Whether a loaded photo stands upright only after a quarter turn, so that width and height swap."""
+    return _turn(photo) in _QUARTER_TURNS
+
+
+@contextmanager
+def opened(content: bytes, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+    """A photo with its header read and its size checked, not yet decoded.
+
+    Raises PhotoFormatError for what is no image in a format that we read, PhotoTooLargeError for
+    more than `max_pixels`, PhotoError for a damaged one.
+    """
+    if not content:
+        raise PhotoFormatError("the photo is empty (0 bytes); send the bytes of an image file")
+    with _translated():
+        photo = Image.open(io.BytesIO(content), formats=_formats())
+    with photo:
+        width, height = photo.size
+        if width * height > max_pixels:
+            raise PhotoTooLargeError(
+                f"the photo has {width} x {height} pixels, the limit is {max_pixels:,}; make it smaller"
+            )
+        yield photo
+
+
+def frame_count(photo: Image.Image) -> int:
+    """Pictures of a film that the photo holds, 1 where those behind the first are damaged.
+
+    Phones' multi-picture JPEGs are no film.
+    """
+    if photo.format == "MPO":
+        return 1
+    try:
+        return int(getattr(photo, "n_frames", 1))
+    except _DECODER_ERRORS:
+        return 1
+
+
+def _formats() -> tuple[str, ...]:
+    # A reader for phones' HEIC registers itself when its extra is installed (pillow-heif).
+    return (*FORMATS, "HEIF") if "HEIF" in Image.OPEN else FORMATS
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except PhotoError:
+        raise
+    except UnidentifiedImageError:
+        raise PhotoFormatError(
+            "these bytes are not an image that can be read; send JPEG, PNG, WebP, BMP, TIFF, GIF or AVIF"
+        ) from None
+    except Image.DecompressionBombError as error:
+        raise PhotoTooLargeError(f"the photo is too large to decode: {error}") from None
+    except _DECODER_ERRORS as error:
+        raise PhotoError(f"the photo is damaged: {error or type(error).__name__}") from None
+
+
+def _turn(photo: Image.Image) -> Image.Transpose | None:
+    # Only after load(): some decoders find the tag at the end of the file.
+    try:
+        return _UPRIGHT.get(photo.getexif().get(_ORIENTATION_TAG, 1))
+    except _DECODER_ERRORS:
+        return None  # pixels are fine where only the camera's notes are damaged
+
+
+def _flattened(photo: Image.Image) -> Image.Image:
+    """The photo in a mode that resampling treats rightly: no palette, no alpha, no 16 bits."""
+    if photo.mode in ("RGB", "L", "CMYK", "YCbCr"):
+        if "transparency" not in photo.info:
+            return photo
+        photo = photo.convert("RGBA")
+    if photo.mode.startswith("I") or photo.mode == "F":
+        return _eight_bits(photo)
+    if photo.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in photo.info:
+        photo = photo.convert("RGBA")
+        paper = Image.new("RGBA", photo.size, "white")  # what a browser shows behind it
+        return Image.alpha_composite(paper, photo).convert("RGB")
+    return photo.convert("RGB")
+
+
+def _eight_bits(photo: Image.Image) -> Image.Image:
+    values = np.nan_to_num(np.asarray(photo).astype(np.float64))
+    top = 255.0 if values.max(initial=0.0) <= 255 else 65535.0
+    if photo.mode == "F" and values.max(initial=0.0) <= 1:
+        top = 1.0
+    return Image.fromarray((values.clip(0, top) * (255.0 / top)).astype(np.uint8))

@@ -1,0 +1,251 @@
+"""The problem file: everything that the business decides about one classifier, and nothing else.
+
+Knows TOML and what each key means. Knows nothing about machines, stores or networks.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import unicodedata
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+import numpy as np
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from pawloop.decision import Costs
+from pawloop.errors import ProblemFileError, nearest
+
+Backbone = Literal["mobilenet_v3_large", "mobilenet_v3_small", "mobilenet_v2", "efficientnet_lite0"]
+BACKBONES: tuple[Backbone, ...] = get_args(Backbone)
+PROBLEMS = Path(__file__).resolve().parent.parent / "problems"
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+
+def same_form(name: str) -> str:
+    """A class name in Unicode's composed form (NFC), since archives made on a Mac decompose umlauts."""
+    return unicodedata.normalize("NFC", name).strip()
+
+
+ClassName = Annotated[str, AfterValidator(same_form)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(_Section):
+    """Where photos come from and how they are divided."""
+
+    sources: tuple[str, ...] = Field(min_length=1)
+    test: float = Field(0.2, gt=0, lt=1)
+    validation: float = Field(0.2, gt=0, lt=1)
+    minimum_per_class: int = Field(20, ge=3)
+    minimum_per_side: int = Field(2, ge=1)
+    smallest_side: int = Field(32, ge=1)
+    near_duplicates: int = Field(6, ge=0, le=6)
+    animated: Literal["set-aside", "first-frame"] = "set-aside"
+    copy_photos: bool = Field(False, alias="copy")
+
+    @model_validator(mode="after")
+    def _something_left_to_train_on(self) -> Self:
+        if self.test + self.validation > 0.8:
+            raise ValueError(
+                f"test ({self.test}) and validation ({self.validation}) leave less than a fifth "
+                "of the photos to train on; make them smaller"
+            )
+        return self
+
+
+class Cost(_Section):
+    """What mistakes and questions cost, in one unit of the owner's choice."""
+
+    ask: float = Field(0.25, ge=0)
+    mistake: dict[ClassName, dict[ClassName, float]] = {}
+
+
+class Model(_Section):
+    """Which network, on what input, from which weights."""
+
+    backbone: Backbone = "mobilenet_v3_large"
+    image_size: int = Field(224, ge=32, le=512)
+    init: str = "imagenet"
+    offline: Backbone = "efficientnet_lite0"
+
+    @field_validator("image_size")
+    @classmethod
+    def _whole_strides(cls, size: int) -> int:
+        if size % 32:
+            raise ValueError(f"must be a multiple of 32, the backbones' stride; try {size // 32 * 32}")
+        return size
+
+
+class Train(_Section):
+    """How much effort a night may take."""
+
+    budget_s: float = Field(25, gt=0)
+    fine_tune: Literal["auto", "always", "never"] = "auto"
+    views: int = Field(1, ge=0, le=8)
+
+
+class Gate(_Section):
+    """What a challenger must reach before it serves anybody."""
+
+    minimum_accuracy: float = Field(0.8, ge=0, le=1)
+    maximum_expected_cost: float | None = Field(None, ge=0)
+    margin: float = Field(0.02, gt=0)
+    slice_photos: int = Field(100, ge=10)
+
+
+CheckKind = Literal["per-class", "per-side", "balance", "set-aside", "classes", "shift"]
+
+
+class Validate(_Section):
+    """What a version of the photos must be like before anything learns from it."""
+
+    imbalance: float = Field(10, ge=1)
+    set_aside: float = Field(0.3, ge=0, le=1)
+    shift: float = Field(0.15, gt=0, le=1)
+    significance: float = Field(0.01, gt=0, lt=1)
+    stop_on: tuple[CheckKind, ...] = ("per-class", "per-side")
+
+
+class Problem(_Section):
+    """One classifier's problem, complete and checked."""
+
+    name: str
+    classes: tuple[ClassName, ...] = Field(min_length=2)
+    data: Data
+    validate_: Validate = Field(Validate(), alias="validate")
+    cost: Cost = Cost()
+    model: Model = Model()
+    train: Train = Train()
+    gate: Gate = Gate()
+
+    @field_validator("name")
+    @classmethod
+    def _usable_as_folder(cls, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError(
+                f'"{name}" must be 1 to 63 lower-case letters, digits, "-" or "_", '
+                f'as it names a folder; try "{slug(name)}"'
+            )
+        return name
+
+    @field_validator("classes")
+    @classmethod
+    def _distinct_folder_names(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        for name in classes:
+            if not name or name in (".", "..") or "/" in name or "\0" in name:
+                raise ValueError(f"{name!r} cannot be a class, as it cannot name a folder")
+        if len({name.casefold() for name in classes}) < len(classes):
+            raise ValueError(f"the same class is named twice in {list(classes)}")
+        return classes
+
+    @model_validator(mode="after")
+    def _costs_name_classes(self) -> Self:
+        for true, row in self.cost.mistake.items():
+            for name in (true, *row):
+                if name not in self.classes:
+                    raise ValueError(f'[cost] names "{name}", which is no class{nearest(name, self.classes)}')
+            if row.get(true, 0.0) != 0.0:
+                raise ValueError(f'[cost] "{true}" taken for "{true}" is no mistake and costs 0')
+            if min(row.values(), default=0.0) < 0:
+                raise ValueError(f'[cost] a mistake about "{true}" has a negative cost')
+        return self
+
+    @property
+    def costs(self) -> Costs:
+        """The decision's costs: `mistake` [C, C], true class by predicted class, 1 where not given."""
+        size = len(self.classes)
+        matrix = np.ones((size, size)) - np.eye(size)
+        for true, row in self.cost.mistake.items():
+            for predicted, cost in row.items():
+                matrix[self.classes.index(true), self.classes.index(predicted)] = cost
+        return Costs(tuple(map(tuple, matrix.tolist())), self.cost.ask)
+
+    def varied(self, source: str | None = None, backbone: str | None = None) -> Problem:
+        """The same problem with another source or backbone, as a person asks for by hand."""
+        value = self.model_dump(by_alias=True)
+        if source:
+            value["data"]["sources"] = (source,)
+        if backbone:
+            value["model"]["backbone"] = backbone
+        return _checked(value, f"problem {self.name}")
+
+
+def load(name: str | Path) -> Problem:
+    """Read a problem by its name in `problems/` or by the path of its file.
+
+    Raises ProblemFileError that says which file, which key and what would be right.
+    """
+    path = find(str(name))
+    try:
+        value = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ProblemFileError(f"{path}: not readable as TOML: {error}; correct that line") from None
+    except OSError as error:
+        raise ProblemFileError(f"{path}: cannot be read: {error.strerror}") from None
+    return _checked(value, str(path))
+
+
+def find(name: str) -> Path:
+    """The file of a problem given by name or path. Raises ProblemFileError when there is none."""
+    named = PROBLEMS / f"{name}.toml"
+    if _NAME.fullmatch(name) and named.exists():
+        return named
+    path = Path(name).expanduser()
+    if path.suffix == ".toml" and path.is_file():
+        return path
+    known = sorted(p.stem for p in PROBLEMS.glob("*.toml"))
+    raise ProblemFileError(
+        f'there is no problem "{name}", neither as {named} nor as a .toml file'
+        f"{nearest(name, known)} (known: {', '.join(known) or 'none'}); "
+        "make one with `pawloop init NAME --photos FOLDER`"
+    )
+
+
+def slug(text: str) -> str:
+    """`text` as a problem's name: ASCII letters, digits and "-"."""
+    plain = unicodedata.normalize("NFKD", text.replace("ß", "ss")).encode("ascii", "ignore")
+    return re.sub(r"[^a-z0-9_]+", "-", plain.decode().lower()).strip("-_")[:63] or "problem"
+
+
+def _checked(value: dict[str, Any], where: str) -> Problem:  # Any: TOML's values
+    try:
+        return Problem.model_validate(value)
+    except ValidationError as error:
+        lines = [_explain(where, item) for item in error.errors()]
+        raise ProblemFileError("\n".join(dict.fromkeys(lines))) from None
+
+
+def _explain(where: str, item: Any) -> str:  # Any: pydantic's ErrorDetails, a partial TypedDict
+    *sections, key = [str(part) for part in item["loc"]] or [""]
+    place = f"{where}:" + (f" [{'.'.join(sections)}]" if sections else "")
+    if item["type"] == "extra_forbidden":
+        return f'{place} has an unknown key "{key}"{nearest(key, _known_keys(sections))}'
+    if item["type"] == "missing":
+        return f'{place} lacks the key "{key}"; add it'
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{place} {key}: {message}" if key else f"{place} {message}"
+
+
+def _known_keys(sections: list[str]) -> list[str]:
+    model: type[BaseModel] = Problem
+    for section in sections:
+        fields = {field.alias or name: field for name, field in model.model_fields.items()}
+        inner = fields[section].annotation
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return [field.alias or name for name, field in model.model_fields.items()]

@@ -1,0 +1,262 @@
+"""The registry of model versions: files that one can read with `ls` and `cat`.
+
+`<store>/models/<name>/<version>/` with `card.json` written last; `aliases.json` beside the versions is
+the only truth about who is champion. The layout is NVIDIA Triton's model repository. Knows files and
+cards; knows nothing about how models are made, judged or served.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pawloop import durable
+from pawloop.card import Card
+from pawloop.errors import DamagedVersionError, RegistryError
+
+_HISTORY_KEPT = 1000
+
+
+class Move(BaseModel):
+    """One change of the champion, as `aliases.json` remembers it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    at: str
+    champion: int | None
+    before: int | None
+    reason: str
+
+
+class Aliases(BaseModel):
+    """Which version plays which part. serial: counts the changes, for compare-and-swap.
+
+    anchor: the best version so far, against which a challenger is judged besides the champion.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    champion: int | None = None
+    previous: int | None = None
+    challenger: int | None = None
+    anchor: int | None = None
+    serial: int = 0
+    history: list[Move] = []
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version that exists: its folder and its card."""
+
+    folder: Path
+    card: Card
+
+    @property
+    def number(self) -> int:
+        """Its number in the registry."""
+        return self.card.version
+
+    @property
+    def rejection(self) -> str | None:
+        """Why it was taken out of service, or None."""
+        path = self.folder / "rejected.json"
+        return str(json.loads(path.read_text())["reason"]) if path.exists() else None
+
+
+class Registry:
+    """The versions and aliases of one model name."""
+
+    def __init__(self, store: Path, name: str) -> None:
+        self.name = name
+        self.folder = store / "models" / name
+
+    def aliases(self) -> Aliases:
+        """The aliases as they are now. Raises RegistryError when the file cannot be understood."""
+        path = self.folder / "aliases.json"
+        try:
+            return Aliases.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return Aliases()
+        except (OSError, ValidationError) as error:
+            raise RegistryError(
+                f"{path}: cannot be read ({error}); restore it from a copy, or name the champion "
+                f"again with `pawloop models promote` after removing it"
+            ) from None
+
+    def numbers(self) -> list[int]:
+        """Numbers of the versions that exist, ascending."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(
+            int(path.name)
+            for path in self.folder.iterdir()
+            if path.name.isdecimal() and (path / "card.json").exists()
+        )
+
+    def version(self, number: int, *, check: bool = True) -> Version:
+        """One version, its files checked against its card's hashes unless `check` is False.
+
+        Raises RegistryError when there is none, DamagedVersionError when its files are not whole.
+        """
+        folder = self.folder / str(number)
+        if not (folder / "card.json").exists():
+            known = ", ".join(map(str, self.numbers())) or "none"
+            raise RegistryError(f"{self.name} has no version {number} (known: {known})")
+        card = read_card(folder)
+        if check:
+            verify(folder, card)
+        return Version(folder, card)
+
+    def champion(self, *, check: bool = True) -> Version | None:
+        """The version in service, or None. Raises as `version` does."""
+        number = self.aliases().champion
+        return None if number is None else self.version(number, check=check)
+
+    def publish(self, candidate: Path, card: Card, stamp: Callable[[Path, Card], None]) -> Version:
+        """Give a candidate's files a version number of their own; nobody serves it yet.
+
+        candidate: folder whose files are copied. stamp: writes what names the version (its card in
+        words) into the new folder, given the numbered card. `card.json`, with the hashes of all
+        files, comes last.
+        """
+        folder = self._claim()
+        numbered = card.model_copy(update={"version": int(folder.name)})
+        for source in sorted(candidate.iterdir()):
+            if source.is_file() and source.name != "card.json":
+                shutil.copyfile(source, folder / source.name)
+        stamp(folder, numbered)
+        hashes = {path.name: durable.sha256(path) for path in sorted(folder.iterdir())}
+        for name in hashes:
+            durable.sync(folder / name)
+        whole = numbered.model_copy(update={"files": hashes})
+        durable.write_bytes(folder / "card.json", whole.model_dump_json(indent=2).encode())
+        return Version(folder, whole)
+
+    def promote(self, number: int, reason: str, *, expected: int | None, is_anchor: bool = False) -> Aliases:
+        """Make a version champion, if the champion is still the `expected` one (compare-and-swap).
+
+        Raises RegistryError when the version is missing or damaged, or the champion has moved.
+        """
+        self.version(number)
+        extra = {"anchor": number} if is_anchor else {}
+        return self._move(number, reason, expected, extra)
+
+    def restore(self, number: int | None, reason: str, *, expected: int) -> Aliases:
+        """Put an earlier champion (None: nobody) back in the place of `expected`."""
+        aliases = self.aliases()
+        gone = {"anchor": number} if aliases.anchor == expected else {}
+        older = [m.before for m in aliases.history if m.champion == number and m.before != expected]
+        return self._move(number, reason, expected, {"previous": older[-1] if older else None, **gone})
+
+    def rollback(self, reason: str) -> Aliases:
+        """Champion and previous change places. Raises RegistryError when there is no previous."""
+        aliases = self.aliases()
+        if aliases.previous is None or aliases.champion is None:
+            raise RegistryError(f"{self.name} has no previous version to go back to")
+        return self.promote(aliases.previous, reason, expected=aliases.champion)
+
+    def nominate(self, number: int | None) -> Aliases:
+        """Make a version the challenger, which a server runs in the champion's shadow; None ends that.
+
+        Raises RegistryError when the version is missing or damaged.
+        """
+        if number is not None:
+            self.version(number)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with durable.lock(self.folder / ".aliases.lock", "naming a challenger", wait=True):
+            old = self.aliases()
+            new = old.model_copy(update={"challenger": number, "serial": old.serial + 1})
+            durable.write_bytes(self.folder / "aliases.json", new.model_dump_json(indent=2).encode())
+        return new
+
+    def reject(self, number: int, reason: str) -> None:
+        """Mark a version as not fit for service; its own files stay as they are."""
+        durable.write_json(self.folder / str(number) / "rejected.json", {"at": _now(), "reason": reason})
+
+    def repair(self) -> None:
+        """Write `config.pbtxt`, which is derived from the aliases, where it differs from them."""
+        if not self.folder.is_dir():
+            return
+        path, text = self.folder / "config.pbtxt", self._triton_config(self.aliases())
+        if not path.exists() or path.read_text() != text:
+            durable.write_bytes(path, text.encode())
+
+    def _claim(self) -> Path:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        while True:
+            taken = [int(p.name) for p in self.folder.iterdir() if p.name.isdecimal()]
+            folder = self.folder / str(max(taken, default=0) + 1)
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                continue
+            return folder
+
+    def _move(
+        self, number: int | None, reason: str, expected: int | None, extra: Mapping[str, int | None]
+    ) -> Aliases:
+        with durable.lock(self.folder / ".aliases.lock", "moving an alias", wait=True):
+            old = self.aliases()
+            if old.champion != expected:
+                raise RegistryError(
+                    f"{self.name}: the champion is now version {old.champion}, not {expected} as "
+                    "expected; somebody else moved it, look at `pawloop models list` and try again"
+                )
+            moved = Move(at=_now(), champion=number, before=old.champion, reason=reason)
+            update: dict[str, Any] = {  # Any: an alias, a count or a list
+                "champion": number,
+                "previous": old.champion,
+                "serial": old.serial + 1,
+                "history": [*old.history, moved][-_HISTORY_KEPT:],
+                **extra,
+            }
+            new = old.model_copy(update=update)
+            content = new.model_dump_json(indent=2).encode()
+            durable.write_bytes(self.folder / "aliases.json", content)
+        self.repair()
+        return new
+
+    def _triton_config(self, aliases: Aliases) -> str:
+        lines = [f'name: "{self.name}"', 'platform: "onnxruntime_onnx"', "max_batch_size: 0"]
+        if aliases.champion is not None:
+            lines.append(f"version_policy: {{ specific {{ versions: [ {aliases.champion} ] }} }}")
+        return "\n".join(lines) + "\n"
+
+
+def names(store: Path) -> list[str]:
+    """Names of all models in a store."""
+    root = store / "models"
+    return sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+
+
+def read_card(folder: Path) -> Card:
+    """The card in a folder. Raises DamagedVersionError when it cannot be understood."""
+    path = folder / "card.json"
+    try:
+        return Card.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise DamagedVersionError(f"{path}: not a model card: {error}") from None
+
+
+def verify(folder: Path, card: Card) -> None:
+    """Raise DamagedVersionError unless every file that the card names has the hash that it states."""
+    for name, expected in card.files.items():
+        path = folder / name
+        if not path.exists():
+            raise DamagedVersionError(f"{path}: missing; roll back, or restore it from a copy")
+        if durable.sha256(path) != expected:
+            raise DamagedVersionError(
+                f"{path}: its bytes are not those that card.json describes (damaged or edited); "
+                "roll back with `pawloop models rollback`, or restore it from a copy"
+            )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,71 @@
+"""An ONNX model opened the one way that both evaluation and serving open it.
+
+Every number of a model card is made through here, so the server cannot differ from it. Knows
+onnxruntime; knows nothing about cards, photos or HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from pawloop.errors import DamagedVersionError
+
+OUTPUTS: Final = ("probabilities", "embedding")
+_PROVIDERS: Final = {"cpu": "CPUExecutionProvider", "openvino": "OpenVINOExecutionProvider"}
+
+
+class Session:
+    """One model in memory, safe to run from several threads at once."""
+
+    def __init__(self, model: Path | bytes, *, threads: int = 1, provider: str = "auto") -> None:
+        """Open a model file, or its bytes.
+
+        threads: inside one run. A server keeps 1 and runs several at once instead; a batch job may
+        take all cores. provider: `cpu`, `openvino` or `auto` (openvino where it is installed).
+        Raises DamagedVersionError when onnxruntime cannot load the model.
+        """
+        source = model if isinstance(model, bytes) else str(model)
+        try:
+            self._session = ort.InferenceSession(source, _options(threads), [_provider(provider)])
+        # onnxruntime raises a dozen classes of its own without a common base
+        except Exception as error:
+            where = "model bytes" if isinstance(model, bytes) else model
+            raise DamagedVersionError(f"{where}: onnxruntime cannot load it: {error}") from error
+        self.outputs: tuple[str, ...] = tuple(out.name for out in self._session.get_outputs())
+        self.input_shape: list[int | str] = self._session.get_inputs()[0].shape
+        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+
+    def run(
+        self, images: NDArray[np.uint8], outputs: Sequence[str] | None = None
+    ) -> dict[str, NDArray[np.float32]]:
+        """Answers for images [N, S, S, 3]: by output name, each [N, …]; all outputs unless named."""
+        wanted = list(outputs or self.outputs)
+        return dict(zip(wanted, self._session.run(wanted, {"image": images}), strict=True))
+
+
+def _options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Idle threads that spin take the cores from the decoders beside them.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def _provider(name: str) -> str:
+    available = ort.get_available_providers()
+    if name == "auto":
+        name = "openvino" if _PROVIDERS["openvino"] in available else "cpu"
+    if _PROVIDERS[name] not in available:
+        raise ValueError(
+            f'provider "{name}" is not in this installation of onnxruntime; '
+            "install the extra `openvino`, or set PAWLOOP_PROVIDER=cpu"
+        )
+    return _PROVIDERS[name]

@@ -1,0 +1,135 @@
+"""What the machine decides: settings from the environment (`PAWLOOP_…`) or a `.env` file.
+
+Knows nothing about what the business decides; that stands in the problem file.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pawloop.errors import SettingsError
+
+PREFIX = "PAWLOOP_"
+
+
+class Settings(BaseSettings):
+    """Every setting, with its default. The names in the environment carry the prefix `PAWLOOP_`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", extra="ignore", env_ignore_empty=True, frozen=True
+    )
+
+    store: Path = Field(Path("store"), description="Folder of everything that Pawloop keeps.")
+    problem: str = Field(
+        "cat-vs-dog", description="Problem taken when none is named: a name in problems/ or a path."
+    )
+    host: str = Field("127.0.0.1", description="Address that the inference server binds to.")
+    port: int = Field(8000, ge=0, le=65535, description="Port of the inference server.")
+    prefect_port: int = Field(
+        4200, ge=1, le=65535, description="Port of the Prefect server that `make up` starts."
+    )
+    server_url: str = Field(
+        "", description="Server that a retrain asks to confirm the new model; empty asks none."
+    )
+    threads: int = Field(
+        0, ge=0, description="Inference threads; 0 takes one a core that this process may use."
+    )
+    provider: Literal["auto", "cpu", "openvino"] = Field(
+        "auto", description="onnxruntime execution provider."
+    )
+    precision: Literal["auto", "float32", "int8"] = Field(
+        "auto", description="Variant of the model to serve; auto takes the fastest admitted one."
+    )
+    queue: int = Field(
+        64, ge=1, description="Photos that may wait for a thread before the server answers 503."
+    )
+    timeout_ms: int = Field(
+        10_000, ge=1, description="Deadline of a request that does not name its own, milliseconds."
+    )
+    upload_timeout_s: float = Field(
+        30, gt=0, description="Time that a client may take to send its body, seconds."
+    )
+    journal: str = Field(
+        "", description="SQLAlchemy URL of the journal; empty is SQLite in the store; `off`."
+    )
+    keep_photos: float = Field(
+        1.0, ge=0, le=1, description="Share of the answered photos whose bytes are kept."
+    )
+    keep_photos_mb: int = Field(2_000, ge=0, description="Quota of the kept photos, megabytes.")
+    max_bytes: int = Field(20 * 2**20, ge=1, description="Largest request body, bytes.")
+    max_pixels: int = Field(50_000_000, ge=1, description="Largest photo, pixels, before decoding.")
+    api_keys: Path | None = Field(
+        None, description="File of API keys, one `name:sha256-of-key` a line; empty asks for none."
+    )
+    admin_token: str = Field("", description="Token for calls that change the server's state.")
+    open: bool = Field(False, description="1 allows an address other than loopback without API keys.")
+    test_data: Path = Field(
+        Path("../shared/data"), description="Folder of real photos for the tests that need them."
+    )
+
+    @field_validator("server_url")
+    @classmethod
+    def _without_slash(cls, url: str) -> str:
+        return url.rstrip("/")
+
+    @property
+    def thread_count(self) -> int:
+        """Inference threads to start: what was asked for, else one a core that is really ours."""
+        return self.threads or usable_cores()
+
+    @property
+    def journal_url(self) -> str | None:
+        """SQLAlchemy URL of the journal, or None when it is switched off."""
+        if self.journal == "off":
+            return None
+        return self.journal or f"sqlite:///{self.store.resolve() / 'state' / 'journal.db'}"
+
+
+def load() -> Settings:
+    """The settings as they are now. Raises SettingsError that names the variable at fault."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        lines = [
+            f"{PREFIX}{'.'.join(map(str, e['loc'])).upper()}: {e['msg']} (got {e['input']!r})"
+            for e in error.errors()
+        ]
+        raise SettingsError("\n".join(lines) + "\nCorrect the environment or the file .env") from None
+    if "://" in str(os.environ.get(f"{PREFIX}STORE", settings.store)) or str(settings.store).startswith(
+        ("s3:", "gs:", "az:", "abfs:")
+    ):
+        raise SettingsError(
+            f"{PREFIX}STORE: {settings.store} is not a local folder; object stores are not "
+            "supported yet, name a folder on this machine"
+        )
+    return settings
+
+
+@cache
+def usable_cores() -> int:
+    """Cores that this process may use: the affinity mask, cut by the cgroup's CPU quota (v2 or v1).
+
+    `os.cpu_count` says what the machine has, which in a container is not what the process gets.
+    """
+    cores = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0)
+    cores = cores or float(os.cpu_count() or 1)
+    return max(1, int(min(cores, _cgroup_quota())))
+
+
+def _cgroup_quota() -> float:
+    v2 = Path("/sys/fs/cgroup/cpu.max")
+    if v2.exists():
+        quota, period = v2.read_text().split()[:2]
+        return float("inf") if quota == "max" else float(quota) / float(period)
+    v1 = Path("/sys/fs/cgroup/cpu")
+    if (v1 / "cpu.cfs_quota_us").exists():
+        quota = (v1 / "cpu.cfs_quota_us").read_text()
+        if int(quota) > 0:
+            return int(quota) / int((v1 / "cpu.cfs_period_us").read_text())
+    return float("inf")

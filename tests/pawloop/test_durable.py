@@ -1,0 +1,61 @@
+"""Files that are whole or absent, and locks that die with their holder."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pawloop import durable
+from pawloop.errors import BusyError
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from pawloop import durable
+with durable.lock(Path(sys.argv[1]), "a test that holds"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_draft(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    durable.write_bytes(path, b"old")
+    with pytest.raises(RuntimeError), durable.aside(path) as draft:
+        draft.write_bytes(b"half of the ne")
+        raise RuntimeError
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_full_disk_leaves_the_old_file() -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("needs /dev/full")
+    with pytest.raises(OSError, match="No space"), full.open("wb", buffering=0) as file:
+        file.write(b"x")
+
+
+def test_the_second_holder_is_told_who_the_first_is(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with subprocess.Popen([sys.executable, "-c", HOLD, path], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with (
+            pytest.raises(BusyError, match=rf"a test that holds \(process {holder.pid} on"),
+            durable.lock(path, "x"),
+        ):
+            pass
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    with durable.lock(path, "x"):
+        pass
+
+
+def test_equal_content_has_equal_keys_whatever_the_order() -> None:
+    assert durable.content_key({"a": 1, "b": 2}) == durable.content_key({"b": 2, "a": 1})
+    assert durable.content_key(1) != durable.content_key("1")

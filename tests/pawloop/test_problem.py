@@ -1,0 +1,86 @@
+"""The problem file and what it says when it is wrong."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from pawloop import problem as problems
+from pawloop.errors import ProblemFileError
+
+GOOD = 'name = "pets"\nclasses = ["cat", "dog"]\n[data]\nsources = ["sample://pets"]\n'
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "p.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def complaint(folder: Path, text: str) -> str:
+    with pytest.raises(ProblemFileError) as caught:
+        problems.load(written(folder, text))
+    return str(caught.value)
+
+
+def test_the_default_problem_is_complete() -> None:
+    problem = problems.load("cat-vs-dog")
+    assert problem.classes == ("cat", "dog")
+    assert problem.model.backbone == "mobilenet_v3_large"
+
+
+def test_an_unknown_key_names_the_nearest_known_one(tmp_path: Path) -> None:
+    said = complaint(tmp_path, GOOD.replace("sources", "source"))
+    assert '[data] has an unknown key "source"; did you mean "sources"?' in said
+    assert str(tmp_path / "p.toml") in said
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (GOOD.replace('"cat", "dog"', '"cat"'), "classes"),
+        (GOOD.replace('"cat", "dog"', '"cat", "Cat"'), "twice"),
+        (GOOD.replace('"cat", "dog"', '"cat", "a/b"'), "cannot name a folder"),
+        (GOOD.replace('"pets"', '"My Pets!"', 1), 'try "my-pets"'),
+        (GOOD + "test = 0.6\nvalidation = 0.4\n", "less than a fifth"),
+        (GOOD + "[cost.mistake.cat]\nbird = 2\n", '"bird", which is no class'),
+        (GOOD + "[cost.mistake.cat]\ncat = 2\n", "no mistake"),
+        (GOOD + "[model]\nimage_size = 225\n", "multiple of 32"),
+        (GOOD + '[model]\nbackbone = "resnet"\n', "mobilenet_v3_large"),
+        ("name = \n", "not readable as TOML"),
+        ('classes = ["a", "b"]\n[data]\nsources = ["x"]\n', 'lacks the key "name"'),
+    ],
+)
+def test_each_mistake_is_told_in_words(tmp_path: Path, text: str, words: str) -> None:
+    assert words in complaint(tmp_path, text)
+
+
+def test_an_unknown_problem_names_those_that_exist() -> None:
+    with pytest.raises(ProblemFileError, match='did you mean "cat-vs-dog"'):
+        problems.load("cat-vs-dogs")
+
+
+def test_class_names_compare_in_composed_form(tmp_path: Path) -> None:
+    decomposed = unicodedata.normalize("NFD", "Große Käfer")
+    text = GOOD.replace('"cat"', f'"{decomposed}"')
+    assert problems.load(written(tmp_path, text)).classes[0] == "Große Käfer"
+
+
+def test_costs_are_one_where_nothing_is_said(tmp_path: Path) -> None:
+    text = GOOD + "[cost]\nask = 0.1\nmistake = { dog = { cat = 5.0 } }\n"
+    costs = problems.load(written(tmp_path, text)).costs
+    assert costs.mistake == ((0.0, 1.0), (5.0, 0.0))
+    assert costs.ask == 0.1
+
+
+def test_a_source_by_hand_replaces_the_problems_own(tmp_path: Path) -> None:
+    varied = problems.load(written(tmp_path, GOOD)).varied("/photos", "mobilenet_v2")
+    assert varied.data.sources == ("/photos",)
+    assert varied.model.backbone == "mobilenet_v2"
+
+
+def test_a_backbone_by_hand_that_does_not_exist_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ProblemFileError, match="backbone"):
+        problems.load(written(tmp_path, GOOD)).varied(backbone="vgg")

@@ -1,0 +1,112 @@
+"""The registry: versions that exist or do not, and one truth about the champion."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from pawloop.errors import DamagedVersionError, RegistryError
+from pawloop.registry import Registry
+from tests import published
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    for _ in range(3):
+        published.publish(tmp_path)
+    return Registry(tmp_path, "colours")
+
+
+def test_a_version_without_its_card_does_not_exist(registry: Registry) -> None:
+    (registry.folder / "2" / "card.json").unlink()
+    assert registry.numbers() == [1, 3]
+    with pytest.raises(RegistryError, match="no version 2"):
+        registry.version(2)
+
+
+def test_a_number_is_never_given_twice(registry: Registry, tmp_path: Path) -> None:
+    (registry.folder / "3" / "card.json").unlink()
+    assert published.publish(tmp_path).number == 4
+
+
+def test_a_changed_file_is_noticed_by_every_reader(registry: Registry) -> None:
+    model = registry.folder / "1" / "model.onnx"
+    model.write_bytes(model.read_bytes()[:-10])
+    with pytest.raises(DamagedVersionError, match=r"model.onnx.*rollback"):
+        registry.version(1)
+
+
+def test_promote_and_rollback_move_champion_and_previous(registry: Registry) -> None:
+    registry.promote(1, "first", expected=None)
+    registry.promote(2, "better", expected=1)
+    aliases = registry.rollback("worse at night")
+    assert (aliases.champion, aliases.previous) == (1, 2)
+    assert [move.reason for move in aliases.history] == ["first", "better", "worse at night"]
+
+
+def test_a_champion_moved_by_somebody_else_is_not_overwritten(registry: Registry) -> None:
+    registry.promote(1, "first", expected=None)
+    with pytest.raises(RegistryError, match="is now version 1, not None"):
+        registry.promote(2, "stale", expected=None)
+    assert registry.aliases().champion == 1
+
+
+def test_taking_a_promotion_back_restores_what_was_before(registry: Registry) -> None:
+    registry.promote(1, "first", expected=None)
+    registry.promote(2, "second", expected=1)
+    registry.promote(3, "third", expected=2)
+    aliases = registry.restore(2, "refused by the server", expected=3)
+    assert (aliases.champion, aliases.previous) == (2, 1)
+
+
+def test_the_first_promotion_taken_back_leaves_no_champion(registry: Registry) -> None:
+    registry.promote(1, "first", expected=None)
+    aliases = registry.restore(None, "no", expected=1)
+    assert (aliases.champion, aliases.previous) == (None, None)
+
+
+def test_rollback_without_a_previous_says_so(registry: Registry) -> None:
+    registry.promote(1, "first", expected=None)
+    with pytest.raises(RegistryError, match="no previous"):
+        registry.rollback("x")
+
+
+def test_a_rejected_version_keeps_its_own_files_untouched(registry: Registry) -> None:
+    registry.reject(2, "the server refused it")
+    assert registry.version(2).rejection == "the server refused it"
+
+
+def test_tritons_file_names_the_champion_and_is_repaired(registry: Registry) -> None:
+    registry.promote(2, "x", expected=None)
+    config = registry.folder / "config.pbtxt"
+    assert "versions: [ 2 ]" in config.read_text()
+    config.write_text("nonsense")
+    registry.repair()
+    assert "versions: [ 2 ]" in config.read_text()
+
+
+def test_an_alias_file_edited_into_nonsense_is_told(registry: Registry) -> None:
+    (registry.folder / "aliases.json").write_text("{")
+    with pytest.raises(RegistryError, match=r"aliases\.json: cannot be read"):
+        registry.aliases()
+
+
+def _promote(store: str, number: int) -> bool:
+    registry = Registry(Path(store), "colours")
+    try:
+        registry.promote(number, f"by {number}", expected=None)
+    except RegistryError:
+        return False
+    return True
+
+
+def test_of_promotions_at_once_exactly_one_wins(registry: Registry, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(3) as pool:
+        won = pool.starmap(_promote, [(str(tmp_path), n) for n in (1, 2, 3)])
+    assert sum(won) == 1
+    written = json.loads((registry.folder / "aliases.json").read_text())
+    assert written["serial"] == 1
