@@ -1,0 +1,90 @@
+"""The exported graph against PyTorch, for every backbone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from export import onnx as graphs
+from export.backbone import ARCHITECTURES, Network, normalised
+from export.verify import parity
+from pawloop.card import self_test_images
+from pawloop.errors import ExportError
+from pawloop.problem import BACKBONES, Backbone
+from pawloop.session import Session
+
+SIZE = 96
+
+
+def network(backbone: Backbone) -> Network:
+    torch.manual_seed(0)
+    made = Network(ARCHITECTURES[backbone], 3).eval()
+    with torch.no_grad():  # untrained weights answer the same to everything
+        made.head.weight.normal_(0, 30)
+    return made
+
+
+def file(made: Network, backbone: Backbone, folder: Path, temperature: float = 1.0) -> Path:
+    graph = graphs.extractor(made, ARCHITECTURES[backbone], SIZE)
+    weight, bias = made.head.weight.detach().numpy(), made.head.bias.detach().numpy()
+    path = folder / "model.onnx"
+    graphs.save(graphs.classifier(graph, weight, bias, temperature), path)
+    return path
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_backbone_exports_to_a_file_that_agrees_with_pytorch(
+    backbone: Backbone, tmp_path: Path
+) -> None:
+    made = network(backbone)
+    session = Session(file(made, backbone, tmp_path))
+    assert session.outputs == ("probabilities", "embedding")
+    assert parity(made, ARCHITECTURES[backbone], session, self_test_images(SIZE)) <= 1e-4
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_trunk_and_the_tail_together_are_the_backbone(backbone: Backbone) -> None:
+    made = network(backbone)
+    trunk = Session(graphs.trunk(made, ARCHITECTURES[backbone], SIZE).SerializeToString())
+    images = self_test_images(SIZE)
+    activations = torch.from_numpy(trunk.run(images)["trunk"])
+    with torch.inference_mode():
+        expected = made.blocks(normalised(torch.from_numpy(images), ARCHITECTURES[backbone]))
+        assert torch.allclose(made.tail(activations), expected, atol=1e-4, rtol=1e-3)
+
+
+def test_any_number_of_photos_goes_through_at_once(tmp_path: Path) -> None:
+    session = Session(file(network("mobilenet_v3_small"), "mobilenet_v3_small", tmp_path))
+    images = self_test_images(SIZE)
+    together = session.run(images)["probabilities"]
+    alone = np.concatenate([session.run(images[i : i + 1])["probabilities"] for i in range(4)])
+    assert together.shape == (4, 3)
+    assert np.allclose(together, alone, atol=1e-5)
+
+
+def test_a_temperature_sharpens_nothing_but_the_probabilities(tmp_path: Path) -> None:
+    path = file(network("mobilenet_v3_small"), "mobilenet_v3_small", tmp_path)
+    plain = Session(path).run(self_test_images(SIZE))
+    model = graphs.load(path)
+    graphs.set_temperature(model, 4.0)
+    graphs.save(model, path)
+    soft = Session(path).run(self_test_images(SIZE))
+    assert (plain["embedding"] == soft["embedding"]).all()
+    assert soft["probabilities"].max() < plain["probabilities"].max()
+
+
+def test_the_input_is_bytes_as_a_decoder_gives_them(tmp_path: Path) -> None:
+    path = file(network("mobilenet_v2"), "mobilenet_v2", tmp_path)
+    declared = onnx.load(path).graph.input[0].type.tensor_type
+    assert declared.elem_type == onnx.TensorProto.UINT8
+    assert [d.dim_param or d.dim_value for d in declared.shape.dim] == ["N", SIZE, SIZE, 3]
+
+
+def test_a_file_that_is_no_model_is_told(tmp_path: Path) -> None:
+    (tmp_path / "x.onnx").write_bytes(b"not a model")
+    with pytest.raises(ExportError, match="not an ONNX model"):
+        graphs.load(tmp_path / "x.onnx")
