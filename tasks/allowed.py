@@ -1,0 +1,44 @@
+"""Which sources a run may be asked for by name.
+
+A run's `source` comes from a form that more people reach than this machine's files. Knows paths and
+addresses. Knows nothing about who asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pawloop.errors import SourceError
+
+_HARMLESS = ("sample", "journal", "oxford-iiit-pet")
+
+
+def require_allowed(source: str, places: Sequence[str]) -> None:
+    """Raise SourceError unless a source lies below one of `places`: folders, or addresses such as
+    `s3://bucket/photos` and `https://host`.
+
+    Links and `..` are followed first. The sample, the journal and the Oxford pets are always allowed.
+    """
+    scheme = source.partition("://")[0]
+    if scheme in _HARMLESS or any(_is_below(source, place) for place in places):
+        return
+    said = ", ".join(places) or "none"
+    raise SourceError(f"{source}: this machine's operator does not allow this source (allowed: {said})")
+
+
+def _is_below(source: str, place: str) -> bool:
+    if "://" in source or "://" in place:
+        return _address_is_below(source, place)
+    return Path(source).expanduser().resolve().is_relative_to(Path(place).expanduser().resolve())
+
+
+def _address_is_below(source: str, place: str) -> bool:
+    asked, allowed = urlsplit(source), urlsplit(place)
+    parts, allowed_parts = asked.path.strip("/").split("/"), [p for p in allowed.path.split("/") if p]
+    return (
+        (asked.scheme, asked.netloc) == (allowed.scheme, allowed.netloc)
+        and ".." not in parts
+        and parts[: len(allowed_parts)] == allowed_parts
+    )

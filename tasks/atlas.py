@@ -1,0 +1,54 @@
+"""A map of photos by their embeddings: who lies beside whom, and who lies alone.
+
+Knows vectors and classes. Knows nothing about photos' pixels or how a map is drawn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from sklearn.neighbors import NearestNeighbors
+
+MOST_POINTS: Final = 2_000
+_NEIGHBOURS: Final = 6
+_FEWEST: Final = 30
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """rows [M]: which photos are on the map. places [M, 2]: where, from 0 to 1.
+
+    outliers: rows of the photos that are farthest from their nearest neighbours, the loneliest first.
+    """
+
+    rows: NDArray[np.int64]
+    places: NDArray[np.float32]
+    outliers: NDArray[np.int64]
+
+
+def atlas(embeddings: NDArray[np.float32], outlier_count: int = 24, seed: int = 0) -> Atlas | None:
+    """A map of embeddings [N, D], of 2,000 of them where there are more; None where there are too few."""
+    if len(embeddings) < _FEWEST:
+        return None
+    rows = np.sort(np.random.default_rng(seed).permutation(len(embeddings))[:MOST_POINTS])
+    unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-6)
+    distances, _ = NearestNeighbors(n_neighbors=_NEIGHBOURS).fit(unit[rows]).kneighbors(unit)
+    loneliness = distances[:, 1:].mean(1)  # a photo on the map is its own first neighbour
+    outliers = np.argsort(-loneliness, kind="stable")[:outlier_count]
+    return Atlas(rows, _flat(unit[rows], seed), outliers)
+
+
+def _flat(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    """[M, 2] within 0 to 1: neighbours stay neighbours (t-SNE of the 30 strongest directions)."""
+    strongest = PCA(min(30, *vectors.shape), random_state=seed).fit_transform(vectors)
+    flat = TSNE(
+        perplexity=min(30, len(vectors) / 4), angle=0.8, max_iter=350, random_state=seed
+    ).fit_transform(strongest)
+    low, high = flat.min(0), flat.max(0)
+    places: NDArray[np.float32] = (flat - low) / np.maximum(high - low, 1e-6)
+    return places

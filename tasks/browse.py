@@ -1,0 +1,100 @@
+"""What a person asks about dataset versions: which there are, what changed, what was set aside.
+
+Reads manifests. Changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow.compute as pc
+
+from tasks.manifest import KEPT, SIDES, Dataset, Side, versions
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A version in one line. counts: photos kept, by class. set_aside: files by reason."""
+
+    id: str
+    created_at: datetime
+    counts: dict[str, int]
+    set_aside: dict[str, int]
+    sources: list[str]
+    notes: list[str]
+
+    @property
+    def kept(self) -> int:
+        return sum(self.counts.values())
+
+
+@dataclass(frozen=True)
+class Difference:
+    """From one version to another: photos by class that came and went, and ids whose class changed."""
+
+    added: dict[str, int]
+    removed: dict[str, int]
+    relabelled: list[str]
+    rules_changed: bool
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A file that a version found and does not hold. why: a sentence for a person."""
+
+    name: str
+    source: str
+    location: str
+    label: str | None
+    verdict: str
+    why: str
+
+
+def summary(dataset: Dataset) -> Summary:
+    """What `version.json` says, as a value."""
+    facts = dataset.facts()
+    counts: dict[Side, dict[str, int]] = facts["counts"]
+    return Summary(
+        dataset.id,
+        datetime.fromisoformat(facts["created_at"]),
+        {label: sum(counts[side][label] for side in SIDES) for label in facts["classes"]},
+        facts["set_aside"],
+        facts["sources"],
+        facts["notes"],
+    )
+
+
+def summaries(store: Path, name: str) -> list[Summary]:
+    """Every version of a problem's photos, newest last."""
+    return [summary(dataset) for dataset in versions(store, name)]
+
+
+def difference(old: Dataset, new: Dataset) -> Difference:
+    """What changed from `old` to `new`."""
+    before, after = _labels(old), _labels(new)
+    return Difference(
+        dict(Counter(label for id, label in after.items() if id not in before)),
+        dict(Counter(label for id, label in before.items() if id not in after)),
+        sorted(id for id, label in after.items() if before.get(id, label) != label),
+        old.facts()["rules"] != new.facts()["rules"],
+    )
+
+
+def quarantine(dataset: Dataset, verdict: str | None = None) -> Iterator[SetAside]:
+    """The files that were set aside, of one verdict or of all, by verdict and name."""
+    rows = dataset.rows(["name", "source", "location", "label", "verdict", "reason"])
+    wanted = pc.not_equal(rows["verdict"], KEPT) if verdict is None else pc.equal(rows["verdict"], verdict)
+    chosen = rows.filter(wanted).sort_by([("verdict", "ascending"), ("name", "ascending")])
+    for row in chosen.to_pylist():
+        yield SetAside(
+            row["name"], row["source"], row["location"], row["label"], row["verdict"], row["reason"]
+        )
+
+
+def _labels(dataset: Dataset) -> dict[str, str]:
+    table = dataset.kept(["id", "label"])
+    return dict(zip(table["id"].to_pylist(), table["label"].to_pylist(), strict=True))

@@ -1,0 +1,127 @@
+"""The feature store: what a frozen graph says of a photo's views, computed once and kept.
+
+`<store>/features/<extractor>/part-*.parquet`, immutable, one row a photo and view, float16. The
+extractor's name is the hash of the exact graph, so features of two graphs never mix. Knows graphs,
+photos and Parquet; knows nothing about classes.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pawloop import durable
+from pawloop.image import Resize
+from pawloop.session import Session
+from pawloop.settings import usable_cores
+from tasks.augment import view as augmented
+from tasks.manifest import Dataset, Photo
+
+_PART_ROWS = 512
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One row: a photo and the number of its view (0 is the plain one)."""
+
+    photo: Photo
+    view: int
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What the row is stored under."""
+        return self.photo.id, self.view
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A frozen graph with its input rule. key: hash of all that decides its output."""
+
+    graph: Path
+    key: str
+    output: str
+    rule: Resize
+
+
+def features(
+    extractor: Extractor,
+    dataset: Dataset,
+    wanted: Sequence[Wanted],
+    on_progress: Progress | None = None,
+) -> NDArray[np.float16]:
+    """Rows [N, …] in the order wanted: those kept are read, the others computed and kept.
+
+    A part is written every 512 rows, so a run that is killed goes on from there. Raises DatasetError
+    for a photo that has changed since its version was made.
+    """
+    folder = dataset.store / "features" / extractor.key
+    known = _known(folder, {row.key for row in wanted})
+    missing = [row for row in dict.fromkeys(wanted) if row.key not in known]
+    if missing:
+        folder.mkdir(parents=True, exist_ok=True)
+        done = 0
+        for part in _computed(extractor, dataset, missing):
+            _write(folder, part)
+            known.update(part)
+            done += len(part)
+            if on_progress:
+                on_progress(done, len(missing))
+    return np.stack([known[row.key] for row in wanted])
+
+
+_Rows = dict[tuple[str, int], NDArray[np.float16]]
+
+
+def _computed(extractor: Extractor, dataset: Dataset, rows: list[Wanted]) -> Iterator[_Rows]:
+    session = Session(extractor.graph, threads=1)
+
+    def one(row: Wanted) -> NDArray[np.float16]:
+        pixels = augmented(dataset.read(row.photo), row.photo.id, row.view, extractor.rule)
+        answer: NDArray[np.float32] = session.run(pixels[None], [extractor.output])[extractor.output][0]
+        return answer.astype(np.float16)
+
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        todo = iter(rows)
+        while batch := list(islice(todo, _PART_ROWS)):
+            yield {row.key: value for row, value in zip(batch, pool.map(one, batch), strict=True)}
+
+
+def _write(folder: Path, rows: _Rows) -> None:
+    values = np.stack(list(rows.values()))
+    flat = values.reshape(len(values), -1)
+    table = pa.table(
+        {
+            "photo": [photo for photo, _ in rows],
+            "view": pa.array([view for _, view in rows], pa.int16()),
+            "values": pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), flat.shape[1]),
+        }
+    )
+    shape = "x".join(map(str, values.shape[1:]))
+    path = folder / f"part-{uuid.uuid4().hex}.parquet"
+    with durable.aside(path) as draft:
+        pq.write_table(table.replace_schema_metadata({"shape": shape}), draft, compression="zstd")
+
+
+def _known(folder: Path, keys: set[tuple[str, int]]) -> _Rows:
+    found: _Rows = {}
+    for path in sorted(folder.glob("part-*.parquet")):
+        names = pq.read_table(path, columns=["photo", "view"]).to_pydict()
+        rows = list(zip(names["photo"], names["view"], strict=True))
+        if keys.isdisjoint(rows):
+            continue
+        values = pq.read_table(path, columns=["values"])
+        shape = [int(n) for n in values.schema.metadata[b"shape"].split(b"x")]
+        column = values["values"].combine_chunks()
+        array = column.flatten().to_numpy().reshape(len(rows), *shape)
+        found.update((key, array[i]) for i, key in enumerate(rows) if key in keys)
+    return found

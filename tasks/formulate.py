@@ -1,0 +1,107 @@
+"""A first problem file for somebody's photos, commented so that it can be edited.
+
+Knows the names of class folders and TOML. Knows nothing about pixels.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+from pawloop import durable
+from pawloop import problem as problems
+from pawloop.errors import ProblemFileError, SourceError
+from tasks import folder, layout
+
+_TEMPLATE = """\
+# Everything that the business decides about this classifier. docs/reference/problem-file.md explains
+# every key; one that is not here takes its default.
+
+name = {name}
+classes = {classes}
+
+[data]
+# A folder or zip with a folder per class, or a URL of one. Add more of them as they come.
+sources = {sources}
+test = 0.2                  # share of the photos that only judge; a photo never changes its side
+validation = 0.2            # share that calibrates and chooses
+minimum_per_class = 20      # fewer photos of a class end the run before training
+
+[cost]
+ask = 0.25                  # what it costs to ask a person instead of answering
+# A mistake costs 1 unless it is said otherwise, true class first:
+# mistake = {{ {first} = {{ {second} = 5.0 }} }}
+
+[model]
+backbone = "mobilenet_v3_large"   # or mobilenet_v3_small, mobilenet_v2, efficientnet_lite0
+init = "imagenet"                 # or a .safetensors or .pth file, "champion", "random"
+offline = "efficientnet_lite0"    # taken when the ImageNet weights of `backbone` cannot be had
+
+[train]
+budget_s = {budget}               # seconds that fine-tuning may take
+fine_tune = "auto"          # "always", "never"; auto leaves it when the frozen features are enough
+
+[gate]
+minimum_accuracy = {minimum}      # a model below it serves nobody
+margin = 0.02               # by how much a challenger may seem worse than the champion
+"""
+_BUDGET_S = 25
+_MINIMUM = 0.8
+
+
+def formulate(name: str, photos: str, folder_of_problems: Path = problems.PROBLEMS) -> Path:
+    """Write the problem file of photos that lie a folder per class, and return its path.
+
+    photos: a folder or a zip. A file that already names these photos is left as it is.
+    Raises SourceError when fewer than two classes are found, ProblemFileError when the name is taken
+    by another problem.
+    """
+    source = Path(photos).expanduser().resolve()
+    path = folder_of_problems / f"{name}.toml"
+    if path.exists():
+        if str(source) in problems.load(path).data.sources:
+            return path
+        raise ProblemFileError(f"{path}: exists and names other photos; choose another name, or edit it")
+    classes = _classes(source)
+    text = _TEMPLATE.format(
+        name=_toml(name),
+        classes=_toml(classes),
+        sources=_toml([str(source)]),
+        first=_toml(classes[0]),
+        second=_toml(classes[1]),
+        budget=_BUDGET_S,
+        minimum=_MINIMUM,
+    )
+    durable.write_bytes(path, text.encode())
+    try:
+        problems.load(path)
+    except ProblemFileError:
+        path.unlink()
+        raise
+    return path
+
+
+def _classes(source: Path) -> list[str]:
+    if source.is_dir():
+        names = folder.names(source)
+    elif zipfile.is_zipfile(source):
+        with zipfile.ZipFile(source) as archive:
+            names = [info.filename for info in archive.infolist() if not info.is_dir()]
+    elif source.exists():
+        raise SourceError(f"{source}: neither a folder nor a zip; give a folder or zip of a folder per class")
+    else:
+        raise SourceError(f"{source}: no such folder or zip; correct the path")
+    found = layout.folders(names)
+    if len(found) < 2:
+        have = f'only one class, "{found[0]}", was' if found else "no folder with photos was"
+        raise SourceError(
+            f"{source}: {have} found; a classifier needs two or more folders, one a class, "
+            "such as photos/cat/1.jpg and photos/dog/1.jpg"
+        )
+    return found
+
+
+def _toml(value: str | list[str]) -> str:
+    # TOML's basic strings are JSON's, and so are its arrays of them.
+    return json.dumps(value, ensure_ascii=False)

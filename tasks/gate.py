@@ -1,0 +1,195 @@
+"""The gate: whether a challenger may take the champion's place.
+
+Paired evidence on the same test photos, absolute bars, and a verdict of its own for "cannot tell".
+Knows probabilities, labels and costs; knows nothing about files or who asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pawloop.card import Bar, Verdict
+from pawloop.decision import Costs, decide, incurred
+from pawloop.problem import Gate
+from tasks.answer import log_probabilities
+from tasks.evaluate import Evaluation
+from tasks.paired import chance_of_worse, enough, lower_bound, upper_bound
+
+PARITY = 1e-4  # largest difference in probability between the float32 file and PyTorch
+_SLICE_ALPHA = 0.01
+_LOG_LOSS_MARGIN = 0.05  # nats
+_LOG_LOSS_LARGEST = 10.0  # a single photo's log-loss counts no more than this
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A version in service on the same test photos. name: "champion (version 3)", say.
+
+    probabilities: [N, C] by its own file. seen: [N] whether it was trained on the photo.
+    """
+
+    name: str
+    probabilities: NDArray[np.float32]
+    seen: NDArray[np.bool_]
+
+
+def judge(
+    probabilities: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    evaluation: Evaluation,
+    rivals: Sequence[Rival],
+    slices: Mapping[str, NDArray[np.bool_]],
+    costs: Costs,
+    asked: Gate,
+    parity: float,
+) -> Verdict:
+    """The verdict on a challenger's probabilities [N, C] for test photos with true classes [N].
+
+    slices: rows of test photos by a name such as "source = web". parity: largest difference from
+    PyTorch. A first model, without rivals, has only the absolute bars to meet.
+    """
+    bars = _absolute(evaluation, asked, parity)
+    paired: list[_Paired] = []
+    for rival in rivals:
+        fresh = ~rival.seen
+        mine = incurred(labels, decide(probabilities, costs), costs)
+        theirs = incurred(labels, decide(rival.probabilities, costs), costs)
+        difference = (mine - theirs)[fresh]
+        paired.append(_against(rival, difference, costs, asked))
+        bars += paired[-1].bars
+        bars.append(_calibration(rival, probabilities, labels))
+        bars += _slices(rival, difference, {k: rows[fresh] for k, rows in slices.items()}, asked)
+    return _verdict(bars, paired)
+
+
+@dataclass(frozen=True)
+class _Paired:
+    bars: list[Bar]
+    is_worse: bool
+    is_proven: bool
+    enough: int
+    count: int
+
+
+def _absolute(evaluation: Evaluation, asked: Gate, parity: float) -> list[Bar]:
+    low, high = evaluation.accuracy_interval
+    bars = [
+        Bar(
+            name="accuracy",
+            asked=f"at least {asked.minimum_accuracy:.3f}",
+            got=f"{evaluation.accuracy:.4f} ({low:.3f} to {high:.3f}, {evaluation.photos} photos)",
+            passed=evaluation.accuracy >= asked.minimum_accuracy,
+        ),
+        Bar(
+            name="parity with PyTorch",
+            asked=f"at most {PARITY:g}",
+            got=f"{parity:.1e}",
+            passed=parity <= PARITY,
+        ),
+    ]
+    if asked.maximum_expected_cost is not None:
+        bars.append(
+            Bar(
+                name="expected cost",
+                asked=f"at most {asked.maximum_expected_cost:g}",
+                got=f"{evaluation.expected_cost:.4f}",
+                passed=evaluation.expected_cost <= asked.maximum_expected_cost,
+            )
+        )
+    return bars
+
+
+def _against(rival: Rival, difference: NDArray[np.float64], costs: Costs, asked: Gate) -> _Paired:
+    name = f"expected cost against the {rival.name}"
+    left_out = f", {int(rival.seen.sum())} left out that it was trained on" if rival.seen.any() else ""
+    largest = max(costs.ask, float(costs.matrix.max()))
+    if len(difference) == 0:
+        bar = Bar(name=name, asked="photos that it was not trained on", got="none", passed=None)
+        return _Paired([bar], False, False, enough(np.zeros(1), largest, asked.margin), 0)
+    high, low = upper_bound(difference, largest), lower_bound(difference, largest)
+    bar = Bar(
+        name=name,
+        asked=f"worse by at most {asked.margin:g} (95 % bound)",
+        got=f"{difference.mean():+.4f}, at most {high:+.4f} ({len(difference)} photos{left_out})",
+        passed=high <= asked.margin,
+    )
+    is_proven = high <= asked.margin
+    needed = 0 if is_proven else enough(difference, largest, asked.margin)
+    return _Paired([bar], low > 0, is_proven, needed, len(difference))
+
+
+def _calibration(rival: Rival, probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Bar:
+    rows = np.arange(len(labels))
+    mine, theirs = (
+        np.minimum(-log_probabilities(p)[rows, labels], _LOG_LOSS_LARGEST)[~rival.seen]
+        for p in (probabilities, rival.probabilities)
+    )
+    if len(mine) == 0:
+        return Bar(name=f"log-loss against the {rival.name}", asked="photos", got="none", passed=None)
+    low = lower_bound(mine - theirs, _LOG_LOSS_LARGEST)
+    return Bar(
+        name=f"log-loss against the {rival.name}",
+        asked=f"not shown worse by more than {_LOG_LOSS_MARGIN:g}",
+        got=f"{mine.mean():.4f}, its own {theirs.mean():.4f}",
+        passed=low <= _LOG_LOSS_MARGIN,
+    )
+
+
+def _slices(
+    rival: Rival,
+    difference: NDArray[np.float64],
+    slices: Mapping[str, NDArray[np.bool_]],
+    asked: Gate,
+) -> list[Bar]:
+    large = {k: difference[v] for k, v in slices.items() if v.sum() >= asked.slice_photos}
+    chances = {name: chance_of_worse(values) for name, values in large.items()}
+    bars, threshold_left = [], len(chances)
+    is_still_worse = True  # Holm 1979: from the smallest p-value on, until one is not significant
+    for name, chance in sorted(chances.items(), key=lambda item: item[1]):
+        is_still_worse = is_still_worse and chance < _SLICE_ALPHA / threshold_left
+        threshold_left -= 1
+        worse_by = large[name].mean()
+        if is_still_worse or worse_by > asked.margin:
+            bars.append(
+                Bar(
+                    name=f"slice {name} against the {rival.name}",
+                    asked="not significantly worse",
+                    got=f"{worse_by:+.4f}, p = {chance:.3g} ({len(large[name])} photos)",
+                    passed=False if is_still_worse else None,
+                )
+            )
+    told = Bar(
+        name=f"slices of {asked.slice_photos} photos or more against the {rival.name}",
+        asked="none significantly worse",
+        got=f"{sum(bar.passed is False for bar in bars)} of {len(chances)}",
+        passed=not any(bar.passed is False for bar in bars),
+    )
+    return [told, *bars]
+
+
+def _verdict(bars: list[Bar], paired: list[_Paired]) -> Verdict:
+    undecided = {bar.name for pair in paired if not pair.is_proven for bar in pair.bars}
+    failed = [bar for bar in bars if bar.passed is False and bar.name not in undecided]
+    worse = [pair for pair in paired if pair.is_worse and not pair.is_proven]
+    if failed or worse:
+        names = [bar.name for bar in failed] + [pair.bars[0].name for pair in worse]
+        return Verdict(outcome="refuse", summary=f"refused: {'; '.join(names)}", bars=bars)
+    unsure = [pair for pair in paired if not pair.is_proven]
+    if unsure:
+        needed, count = max(p.enough for p in unsure), min(p.count for p in unsure)
+        wish = (
+            f"{needed} test photos would be enough, were they equal"
+            if needed > count
+            else "it seems worse by more than the margin, but not surely"
+        )
+        return Verdict(
+            outcome="cannot tell",
+            summary=f"cannot tell: {count} test photos do not show that it is no worse; {wish}",
+            bars=bars,
+        )
+    against = "the absolute bars hold" if not paired else "no worse than those before, and all bars hold"
+    return Verdict(outcome="promote", summary=f"promoted: {against}", bars=bars)

@@ -1,0 +1,56 @@
+"""A version beside those before it: what came, what went, what was checked.
+
+Knows versions and their logs. Knows nothing about photos' pixels.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tasks import report
+from tasks.manifest import Dataset, versions
+
+_MOST_VERSIONS = 20
+
+
+def compared(dataset: Dataset, before: Dataset | None) -> str:
+    """HTML: the change against the version before, the checks, and the last versions over time."""
+    parts = []
+    if before is None:
+        parts.append(report.paragraph("There is no version before."))
+    else:
+        old, new = _ids(before), _ids(dataset)
+        parts.append(
+            report.paragraph(
+                f"{len(new - old):,} photos are new and {len(old - new):,} are gone since {before.id}."
+            )
+        )
+    checks = _log(dataset).get("checks", [])
+    if checks:
+        header = ["", "check", "asked", "got"]
+        rows = [["passed" if c["passed"] else c["weight"], c["name"], c["asked"], c["got"]] for c in checks]
+        parts.append(report.table(header, sorted(rows, key=lambda row: row[0] == "passed")))
+    return "".join(parts) + _over_time(dataset)
+
+
+def _over_time(dataset: Dataset) -> str:
+    rows = []
+    for version in versions(dataset.store, dataset.name)[-_MOST_VERSIONS:]:
+        facts, checks = version.facts(), _log(version).get("checks", [])
+        kept = sum(sum(side.values()) for side in facts["counts"].values())
+        failed = ", ".join(check["name"] for check in checks if not check["passed"]) or "none"
+        rows.append([facts["created_at"][:16], version.id, kept, sum(facts["set_aside"].values()), failed])
+    return report.table(["made", "version", "kept", "set aside", "checks that failed"], rows)
+
+
+def _ids(dataset: Dataset) -> set[str]:
+    return set(dataset.kept(["id"])["id"].to_pylist())
+
+
+def _log(dataset: Dataset) -> dict[str, Any]:  # Any: JSON's values
+    path = dataset.folder / "validation.json"
+    if not path.exists():
+        return {}
+    log: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return log

@@ -1,0 +1,58 @@
+"""`journal://`: photos that were answered by the server and labelled by a person.
+
+Only photos drawn by chance (`audit`) may judge a model; the others teach and are always for training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pawloop import settings
+from pawloop.errors import JournalError, SourceError
+from pawloop.journal import Journal, Labelled
+from pawloop.problem import same_form
+from tasks.manifest import Side
+from tasks.offer import Listing, Offer
+
+
+def listing(source: str, classes: Sequence[str], store: Path) -> Listing:
+    """The labelled photos of a model's journal, `journal://MODEL`; none is no error, only a note.
+
+    Raises SourceError when the journal is switched off or cannot be read.
+    """
+    found = _labelled(source)
+    kept = [one for one in found if one.prediction.is_kept and same_form(one.label.label) in classes]
+    notes = [] if found else ["no labels yet: nobody has labelled a photo so far"]
+    if len(found) > len(kept):
+        notes.append(
+            f"{len(found) - len(kept)} labelled photos were not kept or have a label that is no class"
+        )
+    names = sorted({same_form(one.label.label) for one in found})
+    offers = (_offer(one, store / "photos" / "journal") for one in kept)
+    return Listing(source, names, len(kept), offers, notes)
+
+
+def _labelled(source: str) -> list[Labelled]:
+    url = settings.load().journal_url
+    if url is None:
+        raise SourceError(
+            f"{source}: the journal is switched off (PAWLOOP_JOURNAL=off); take this source out"
+        )
+    try:
+        journal = Journal(url)
+        try:
+            return list(journal.labelled(urlsplit(source).netloc))
+        finally:
+            journal.close()
+    except JournalError as error:
+        raise SourceError(f"{source}: {error}") from None
+
+
+def _offer(one: Labelled, folder: Path) -> Offer:
+    id = one.prediction.photo_id
+    read = partial(Path.read_bytes, folder / id[:2] / id)
+    side: Side | None = None if one.label.why == "audit" else "train"
+    return Offer(id, same_form(one.label.label), read, stamp=id, side=side)

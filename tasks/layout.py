@@ -1,0 +1,132 @@
+"""What a folder per class means: from the names of files to their classes and sides.
+
+Knows names. Knows nothing about where files lie or what is in them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from pawloop.errors import nearest
+from pawloop.image import SUFFIXES
+from pawloop.problem import same_form
+from tasks.manifest import Side
+
+_SIDE_FOLDERS: Final[dict[str, Side]] = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+_LITTER: Final = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin"})
+_PHOTO_SUFFIXES: Final = SUFFIXES | {".heic", ".heif"}
+
+
+class Placed(NamedTuple):
+    """A photo by its name. label: None where no class folder holds it: kept for labelling."""
+
+    name: str
+    label: str | None
+    side: Side | None
+
+
+def placed(names: Iterable[str], classes: Sequence[str]) -> tuple[list[Placed], list[str]]:
+    """Each photo with its class and, where folders say so, its side; and notes on what was left out.
+
+    names: files below a source, "/" between folders. classes: those of the problem, in NFC.
+    A single folder around the class folders is looked through; `train/`, `validation/` and `test/`
+    around them give sides when all three are there.
+    """
+    paths = [parts for name in names if not is_litter(parts := name.split("/"))]
+    depth = _wrapping(paths, set(classes))
+    sides = {side_named(parts[depth]) for parts in paths if len(parts) > depth + 2} - {None}
+    photos: list[Placed] = []
+    strangers: Counter[str] = Counter()
+    others: list[str] = []
+    for parts in paths:
+        name, inner = "/".join(parts), parts[depth:]
+        side = None
+        if len(inner) > 2 and same_form(inner[0]) not in classes:
+            side = side_named(inner[0])
+            inner = inner[1:] if side else inner
+        if not is_photo(parts[-1]):
+            others.append(name)
+        elif len(inner) == 1:
+            photos.append(Placed(name, None, None))
+        elif (label := same_form(inner[0])) in classes:
+            photos.append(Placed(name, label, side if len(sides) == 3 else None))
+        else:
+            strangers[inner[0]] += 1
+    return photos, [*_notes(strangers, others, classes), *_side_notes(sides)]
+
+
+def folders(names: Iterable[str]) -> list[str]:
+    """The class folders of a source whose classes nobody has named yet, in NFC and order."""
+    paths = [parts for name in names if not is_litter(parts := name.split("/")) and is_photo(name)]
+    while len(tops := {parts[0] for parts in paths}) == 1 and all(len(parts) > 2 for parts in paths):
+        paths = [parts[1:] for parts in paths]
+    if tops and all(side_named(top) for top in tops):
+        paths = [parts[1:] for parts in paths]
+    return sorted({same_form(parts[0]) for parts in paths if len(parts) > 1})
+
+
+def is_photo(name: str) -> bool:
+    """Whether a file is a photo by its name."""
+    _, dot, suffix = name.rpartition(".")
+    return f"{dot}{suffix}".lower() in _PHOTO_SUFFIXES
+
+
+def is_litter(parts: Sequence[str]) -> bool:
+    """Whether a file is hidden, or what systems leave behind in folders."""
+    return any(part[:1] == "." or part.lower() in _LITTER for part in parts)
+
+
+def printable(name: str) -> str:
+    """A name for people, also where its encoding is broken."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _wrapping(paths: list[list[str]], classes: set[str]) -> int:
+    """How many single folders stand around the class folders."""
+    depth = 0
+    while True:
+        tops = {parts[depth] if len(parts) > depth + 1 else "" for parts in paths}
+        if len(tops) != 1 or not (top := tops.pop()) or same_form(top) in classes:
+            return depth if _holds_classes(paths, depth, classes) else 0
+        depth += 1
+
+
+def _holds_classes(paths: list[list[str]], depth: int, classes: set[str]) -> bool:
+    inside = {same_form(parts[depth]) for parts in paths if len(parts) > depth + 1}
+    return bool(inside & classes) or any(side_named(name) for name in inside)
+
+
+def side_named(folder: str) -> Side | None:
+    """The side that a word of people means, or None."""
+    return _SIDE_FOLDERS.get(folder.casefold())
+
+
+def _notes(strangers: Counter[str], others: list[str], classes: Sequence[str]) -> list[str]:
+    notes = [
+        f'the folder "{printable(folder)}" ({count} photos) is no class of the problem and was left out'
+        f"{nearest(same_form(folder), classes)}"
+        for folder, count in sorted(strangers.items())
+    ]
+    if others:
+        some = ", ".join(printable(name) for name in sorted(others)[:5])
+        notes.append(f"{len(others)} files are no photos by their names and were left out: {some}")
+    return notes
+
+
+def _side_notes(sides: set[Side | None]) -> list[str]:
+    if not sides or len(sides) == 3:
+        return []
+    return [
+        f"the folders {', '.join(sorted(map(str, sides)))} were not taken as sides, since only all of train, "
+        "validation and test together divide the photos; they were divided anew"
+    ]

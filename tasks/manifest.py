@@ -1,0 +1,140 @@
+"""A dataset version: an immutable Parquet manifest, one row a file that was found, and its reader.
+
+Knows where versions lie and that every byte read is the byte that was curated. Knows nothing about how
+a version is made (see `split`) or what is trained on it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal, Self, get_args
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pawloop import durable
+from pawloop.errors import DatasetError
+from tasks.place import read_photo
+
+Side = Literal["train", "validation", "test"]
+SIDES: Final[tuple[Side, ...]] = get_args(Side)
+KEPT: Final = "kept"
+STATISTICS: Final = ("brightness", "contrast", "sharpness", "colourfulness", "entropy", "aspect")
+_PHOTO_COLUMNS = ["id", "location", "stored", "label", "side", "source", "width", "height", *STATISTICS]
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo that a version holds. `statistics`: numbers to slice by, named as in STATISTICS.
+
+    id: SHA-256 of its bytes as they arrived. stored: SHA-256 of those that lie at `location`, which
+    differs where tags were removed on import.
+    """
+
+    id: str
+    location: str
+    stored: str
+    label: str
+    side: Side
+    source: str
+    width: int
+    height: int
+    statistics: Mapping[str, float] = field(hash=False)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One version of a problem's photos; picklable, small, and usable from threads and processes."""
+
+    store: Path
+    name: str
+    id: str
+
+    @classmethod
+    def open(cls, store: Path, name: str, id: str) -> Self:
+        """The version, its manifest checked against the hash in `version.json`.
+
+        Raises DatasetError when it is missing, damaged or was edited by hand.
+        """
+        dataset = cls(store, name, id)
+        said = dataset.facts()["manifest_sha256"]
+        try:
+            found = durable.sha256(dataset.manifest)
+        except OSError as error:
+            raise DatasetError(f"{dataset.manifest}: cannot be read: {error.strerror}") from None
+        if found != said:
+            raise DatasetError(
+                f"{dataset.manifest}: is not the file that this version was made with (its hash differs); "
+                f"versions are immutable: delete the folder {dataset.folder} and run again"
+            )
+        return dataset
+
+    @property
+    def folder(self) -> Path:
+        return home(self.store, self.name) / self.id
+
+    @property
+    def manifest(self) -> Path:
+        return self.folder / "manifest.parquet"
+
+    def facts(self) -> dict[str, Any]:  # Any: JSON's values
+        """What `version.json` says: counts, sources, rules of curation, notes, when it was made."""
+        path = self.folder / "version.json"
+        try:
+            facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            known = ", ".join(v.id for v in versions(self.store, self.name)) or "none"
+            raise DatasetError(f"{path}: there is no such version of {self.name} (known: {known})") from None
+        except (OSError, ValueError) as error:
+            raise DatasetError(f"{path}: cannot be read: {error}; delete its folder and run again") from None
+        return facts
+
+    def rows(self, columns: list[str] | None = None) -> pa.Table:
+        """Every file that was found, kept or set aside, with verdict and reason."""
+        return pq.read_table(self.manifest, columns=columns)
+
+    def kept(self, columns: list[str]) -> pa.Table:
+        """The rows that were kept, in the order of their ids."""
+        wanted = [*columns, *({"verdict"} - set(columns))]
+        return pq.read_table(self.manifest, columns=wanted, filters=pc.field("verdict") == KEPT)
+
+    def photos(self, side: Side) -> list[Photo]:
+        """The photos of one side that were kept, in the order of their ids."""
+        chosen = (pc.field("verdict") == KEPT) & (pc.field("side") == side)
+        table = pq.read_table(self.manifest, columns=_PHOTO_COLUMNS, filters=chosen)
+        return [_photo(row) for batch in table.to_batches(max_chunksize=4096) for row in batch.to_pylist()]
+
+    def counts(self) -> dict[Side, dict[str, int]]:
+        """Photos kept, by side and class."""
+        counts: dict[Side, dict[str, int]] = self.facts()["counts"]
+        return counts
+
+    def read(self, photo: Photo) -> bytes:
+        """The photo's bytes as they lie in the store or at their source, checked by hash.
+
+        Raises DatasetError that names a photo which changed or vanished since the version was made.
+        """
+        return read_photo(self.store, photo.location, photo.stored)
+
+
+def home(store: Path, name: str) -> Path:
+    """The folder of all versions of a problem's photos."""
+    return store / "datasets" / name
+
+
+def versions(store: Path, name: str) -> list[Dataset]:
+    """Every version of a problem's photos, newest last."""
+    found = []
+    for path in home(store, name).glob("*/version.json"):
+        dataset = Dataset(store, name, path.parent.name)
+        found.append((dataset.facts()["created_at"], dataset.id, dataset))
+    return [dataset for *_, dataset in sorted(found, key=lambda item: item[:2])]
+
+
+def _photo(row: dict[str, Any]) -> Photo:  # Any: a manifest's values
+    numbers = {name: row.pop(name) for name in STATISTICS}
+    return Photo(**row, statistics=numbers)

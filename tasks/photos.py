@@ -1,0 +1,45 @@
+"""The store's own photos: what came from archives and networks, without the places where people live.
+
+Knows `<store>/photos/`. Knows nothing about sources.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Final
+
+from tasks.place import location_of
+from tasks.tags import without_private_tags
+
+_STARTS: Final = {
+    b"\xff\xd8": ".jpg",
+    b"\x89PNG": ".png",
+    b"RIFF": ".webp",
+    b"GIF8": ".gif",
+    b"BM": ".bmp",
+    b"II*\0": ".tif",
+    b"MM\0*": ".tif",
+}
+
+
+def keep(content: bytes, id: str, suffix: str, store: Path) -> tuple[str, str]:
+    """Put a photo into the store unless it is there; returns its location and the hash of its bytes there.
+
+    Location and camera tags are removed without touching pixels; what cannot be parsed stays as it came.
+    """
+    path = store / "photos" / id[:2] / f"{id}{suffix.lower() or _suffix(content)}"
+    kept = without_private_tags(content)
+    stored = hashlib.sha256(kept).hexdigest() if kept is not content else id
+    if not (path.exists() and path.stat().st_size == len(kept)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+        draft.write_bytes(kept)
+        draft.replace(path)  # no sync: readers check the hash, and a lost file is imported again
+    return location_of(path, store), stored
+
+
+def _suffix(content: bytes) -> str:
+    """What the name of a photo without one should end in, by its first bytes."""
+    return next((suffix for start, suffix in _STARTS.items() if content.startswith(start)), "")

@@ -1,0 +1,35 @@
+"""Which code and which run made something.
+
+Knows this tree's own files. Knows nothing about data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+_TREE = Path(__file__).resolve().parent.parent
+_DECIDES = ("export", "tasks", "pawloop/image.py", "pawloop/session.py", "pawloop/decision.py")
+
+
+@cache
+def code_version() -> str:
+    """Hash (12 digits) of the sources that decide what a training gives, committed or not.
+
+    Neither the server's nor the flows' code is in it: another page is no reason to train again.
+    """
+    total = hashlib.sha256()
+    for part in _DECIDES:
+        path = _TREE / part
+        for source in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            total.update(source.relative_to(_TREE).as_posix().encode())
+            total.update(source.read_bytes())
+    return total.hexdigest()[:12]
+
+
+def new_run() -> str:
+    """A name for a run that sorts by time: 20261124-205411-3fa2."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"

@@ -1,0 +1,200 @@
+"""Release: a judged candidate becomes a version, a version becomes champion, the server proves it.
+
+Knows the registry and one HTTP question. Knows nothing about training.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from pawloop import card as cards
+from pawloop import durable
+from pawloop.card import Card, Variant, Verdict
+from pawloop.errors import ConfirmError, RegistryError
+from pawloop.problem import Problem
+from pawloop.registry import Registry, Version
+from tasks.candidate import Candidate, Judged
+from tasks.cardtext import card_markdown
+from tasks.manifest import Dataset
+from tasks.provenance import code_version
+from tasks.train import Trained
+from tasks.weights import Pretrained
+
+_ASK_EVERY_S = 0.5
+
+
+def describe(
+    problem: Problem,
+    dataset: Dataset,
+    weights: Pretrained,
+    trained: Trained,
+    key: str,
+    candidate: Candidate,
+    variants: dict[cards.Precision, Variant],
+    judged: Judged,
+    verdict: Verdict,
+) -> Card:
+    """The candidate's card, still without a version number; also written beside the candidate."""
+    facts = dataset.facts()
+    card = Card(
+        name=problem.name,
+        version=0,
+        run=candidate.folder.parent.name,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        classes=list(problem.classes),
+        image_size=candidate.rule.size,
+        crop=candidate.rule.crop,
+        mistake_costs=[list(row) for row in problem.costs.mistake],
+        ask_cost=problem.costs.ask,
+        backbone=weights.backbone,
+        backbone_because=weights.because,
+        weights=weights.source,
+        weights_sha256=weights.sha256,
+        recipe={**asdict(trained.recipe), "training": trained.story},
+        recipe_key=key,
+        code_version=code_version(),
+        dataset=cards.Dataset(id=dataset.id, sources=list(facts["sources"]), counts=facts["counts"]),
+        variants=variants,
+        metrics={"float32": judged.evaluation.for_card()},
+        verdict=verdict,
+        limits=_limits(problem, judged),
+    )
+    durable.write_bytes(candidate.folder / "card.json", card.model_dump_json(indent=2).encode())
+    return card
+
+
+def publish(registry: Registry, candidate: Path, card: Card) -> Version:
+    """Give the candidate a version number; its card comes last, in JSON and in words."""
+    metrics = json.dumps(card.metrics, indent=2, ensure_ascii=False)
+
+    def stamp(folder: Path, numbered: Card) -> None:
+        (folder / "metrics.json").write_text(metrics, encoding="utf-8")
+        (folder / "card.md").write_text(card_markdown(numbered), encoding="utf-8")
+
+    return registry.publish(candidate, card, stamp)
+
+
+def promote_by_hand(store: Path, registry: Registry, what: str, despite: str | None) -> Version:
+    """Promote a version's number, or the candidate of a refused run with a person's reason.
+
+    Raises RegistryError when there is no such version or run, or a reason is wanted.
+    """
+    champion = registry.aliases().champion
+    if what.isdecimal():
+        version = registry.version(int(what))
+        registry.promote(version.number, despite or "by hand", expected=champion)
+        return version
+    folder = store / "runs" / what / "candidate"
+    if not (folder / "card.json").exists():
+        raise RegistryError(
+            f'"{what}" is neither a version number of {registry.name} nor a run with a candidate; '
+            "see `pawloop models list`"
+        )
+    card = Card.model_validate_json((folder / "card.json").read_bytes())
+    if card.name != registry.name:
+        raise RegistryError(f"run {what} made a candidate of {card.name}, not of {registry.name}")
+    if card.verdict.outcome != "promote" and not despite:
+        raise RegistryError(
+            f'run {what} was judged: {card.verdict.summary}; to overrule it say why: --despite "reason"'
+        )
+    verdict = card.verdict.model_copy(update={"despite": despite})
+    version = publish(registry, folder, card.model_copy(update={"verdict": verdict}))
+    registry.promote(version.number, despite or "by hand", expected=champion)
+    return version
+
+
+def confirm(
+    registry: Registry,
+    version: int,
+    before: int | None,
+    server_url: str,
+    timeout_s: float,
+    ask: Callable[[str], dict[str, Any]] | None = None,
+) -> str:
+    """Ask the live server until it answers with the new version; else take the promotion back.
+
+    before: the champion until now, restored when the server refuses the new version or stays
+    silent about it for `timeout_s` seconds; then the version is marked as rejected.
+    Raises ConfirmError, after all of that.
+    """
+    if not server_url:
+        return "no server was asked (PAWLOOP_SERVER_URL is empty)"
+    question, last = ask or _readiness, "no answer"
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        try:
+            ready = question(f"{server_url}/readyz")
+        except httpx.HTTPError as error:
+            last = f"{server_url} cannot be reached: {error or type(error).__name__}"
+        else:
+            model = ready.get("model") or {}
+            last = f"it serves {model.get('name')} version {model.get('version')}"
+            if model.get("name") == registry.name and model.get("version") == version:
+                return f"{server_url} serves version {version}"
+            reasons = [r["reason"] for r in ready.get("refused", []) if r.get("version") == version]
+            if reasons:
+                last = f"it refused version {version}: {reasons[-1]}"
+                break
+        time.sleep(_ASK_EVERY_S)
+    reason = f"not confirmed by the live server: {last}"
+    registry.reject(version, reason)
+    registry.restore(before, reason, expected=version)
+    back = f"version {before} is champion again" if before else "there is no champion"
+    raise ConfirmError(
+        f"{registry.name} version {version} was {reason}. It is marked as rejected, and {back}. "
+        f"See that the server runs on the same store and problem, then run again with force"
+    )
+
+
+def known_result(store: Path, registry: Registry, key: str) -> str | None:
+    """What this very recipe on these very photos gave before, where nothing has changed since.
+
+    That is a version in the registry, or a verdict against the champion that still serves.
+    """
+    aliases = registry.aliases()
+    for number in reversed(registry.numbers()):
+        version = registry.version(number, check=False)
+        if version.card.recipe_key == key and version.rejection is None:
+            part = "the champion" if number == aliases.champion else "kept in the registry"
+            return f"it was trained before as version {number}, {part}"
+    for path in sorted((store / "runs").glob("*/outcome.json"), reverse=True):
+        outcome = json.loads(path.read_text())
+        if (outcome["key"], outcome["champion"]) == (key, aliases.champion) and outcome["version"] is None:
+            return f"run {path.parent.name} trained it before: {outcome['summary']}"
+    return None
+
+
+def record(run: Path, key: str, champion: int | None, version: int | None, verdict: Verdict) -> None:
+    """Remember how a run ended. champion: who it was judged against."""
+    durable.write_json(
+        run / "outcome.json",
+        {
+            "key": key,
+            "champion": champion,
+            "version": version,
+            "outcome": verdict.outcome,
+            "summary": verdict.summary,
+        },
+    )
+
+
+def _readiness(url: str) -> dict[str, Any]:  # Any: JSON's values
+    answer: dict[str, Any] = httpx.get(url, timeout=5.0).json()
+    return answer
+
+
+def _limits(problem: Problem, judged: Judged) -> list[str]:
+    low, _ = judged.evaluation.accuracy_interval
+    return [
+        f"Made for photos of {', '.join(problem.classes)}; anything else gets one of these labels too.",
+        f"Judged on {judged.evaluation.photos} photos of the same sources; with 95 % confidence its "
+        f"accuracy on such photos is at least {low:.3f}. Other cameras and places may differ.",
+    ]

@@ -1,0 +1,146 @@
+"""Photos behind any fsspec URL: a folder per class, or an archive that is fetched first.
+
+Knows networks' moods: few reads at once, tries again, goes on where it stopped. Knows nothing about
+layouts or archives.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+import fsspec
+from aiohttp import ClientError
+
+from pawloop import durable
+from pawloop.errors import SourceError
+from tasks import archive
+from tasks.layout import folders, placed
+from tasks.offer import Listing, Offer
+from tasks.store import store_errors
+
+T = TypeVar("T")
+
+READERS: Final = 8
+_WAITS_S: Final = (0.5, 2.0, 8.0)
+_OUR_DISK: Final = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
+# What file systems call a file's version; without any of them a file is read again each time.
+_VERSION_KEYS: Final = (
+    "ETag",
+    "etag",
+    "md5",
+    "md5Hash",
+    "generation",
+    "Last-Modified",
+    "LastModified",
+    "last_modified",
+    "mtime",
+    "updated",
+    "created",
+)
+
+
+def listing(source: str, classes: Sequence[str], _store: Path) -> Listing:
+    """The photos below a URL. Raises SourceError when it cannot be reached or holds nothing."""
+    with _translated(source):
+        files, root = fsspec.core.url_to_fs(source)
+        found = again(lambda: files.find(root, detail=True))
+    names = {path.removeprefix(root).lstrip("/"): info for path, info in sorted(found.items())}
+    if not names:
+        raise SourceError(
+            f"{source}: nothing lies there; check the address, or put photos there, one folder a class"
+        )
+    photos, notes = placed(names, classes)
+    offers = (
+        Offer(
+            photo.name,
+            photo.label,
+            partial(_read, files, str(names[photo.name]["name"])),
+            version(names[photo.name]),
+            side=photo.side,
+        )
+        for photo in photos
+    )
+    return Listing(source, folders(names), len(photos), offers, notes, readers=READERS)
+
+
+def fetched_archive(source: str, classes: Sequence[str], store: Path) -> Listing:
+    """The photos in an archive behind a URL, which is fetched into the store unless it is there unchanged."""
+    return archive.listing(str(fetched(source, store)), classes, store)
+
+
+def fetched(source: str, store: Path) -> Path:
+    """A file behind a URL, in the store; fetched again only when it changed there."""
+    with _translated(source):
+        files, path = fsspec.core.url_to_fs(source)
+        info = again(lambda: files.info(path))
+    mark = version(info)
+    target = (
+        store
+        / "cache"
+        / "fetched"
+        / durable.content_key(source, mark)
+        / PurePosixPath(urlsplit(source).path).name
+    )
+    if mark is None or not target.exists():
+        with store_errors(store):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        with store_errors(store), durable.aside(target) as draft, _translated(source):
+            again(lambda: files.get_file(path, str(draft)))
+    return target
+
+
+def read(url: str) -> bytes:
+    """The bytes behind a URL. Raises OSError."""
+    files, path = fsspec.core.url_to_fs(url)
+    return _read(files, path)
+
+
+def again(action: Callable[[], T]) -> T:
+    """What `action` gives, tried up to four times with longer and longer waits where a network fails."""
+    for wait_s in _WAITS_S:
+        try:
+            return action()
+        except (FileNotFoundError, PermissionError):
+            raise
+        except (OSError, ClientError):
+            time.sleep(wait_s)
+    return action()
+
+
+def version(info: dict[str, Any]) -> str | None:  # Any: each file system has facts of its own
+    """What changes when a remote file changes, or None where its file system does not say."""
+    marks = {key: str(info[key]) for key in _VERSION_KEYS if info.get(key) is not None}
+    return durable.content_key(marks, info.get("size")) if marks else None
+
+
+def _read(files: Any, path: str) -> bytes:  # Any: fsspec has no types
+    try:
+        content: bytes = again(lambda: files.cat_file(path))
+    except ClientError as error:
+        raise OSError(str(error)) from None
+    return content
+
+
+@contextmanager
+def _translated(source: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise SourceError(f"{source}: there is nothing at this address; correct [data] sources") from None
+    except ImportError as error:
+        raise SourceError(f"{source}: {error}; install that package") from None
+    except ValueError as error:  # a protocol that fsspec does not know
+        raise SourceError(f"{source}: {error}; correct [data] sources") from None
+    except (OSError, ClientError) as error:
+        if isinstance(error, OSError) and error.errno in _OUR_DISK:
+            raise
+        raise SourceError(
+            f"{source}: cannot be reached: {error}; check address, network and rights"
+        ) from None

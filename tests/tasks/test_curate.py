@@ -1,0 +1,212 @@
+"""Curating: every file gets a verdict and a reason that a person understands, and none is deleted."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import struct
+import zlib
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pawloop import settings
+from pawloop.errors import SourceError
+from pawloop.image import photo_id
+from tasks.collect import collect
+from tasks.curate import curate
+from tasks.layout import is_photo
+from tasks.measure import measure
+from tests.tasks.albums import album, curated, made, photo, picture, problem, reasons, verdicts
+
+
+def png_header(width: int, height: int) -> bytes:
+    """The beginning of a PNG that says to be this large."""
+
+    def chunk(body: bytes) -> bytes:
+        return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">4sIIBBBBB", b"IHDR", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(header) + chunk(b"IDAT" + bytes(100))
+
+
+def film() -> bytes:
+    stream = io.BytesIO()
+    picture(50).save(stream, "GIF", save_all=True, append_images=[picture(51)])
+    return stream.getvalue()
+
+
+def flat() -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (64, 64), "grey").save(stream, "PNG")
+    return stream.getvalue()
+
+
+TROUBLE = {
+    "cut.jpg": (photo(60)[:900], "truncated", "image file is truncated"),
+    "text.jpg": (b"this is a text", "unreadable", "not an image"),
+    "empty.jpg": (b"", "unreadable", "0 bytes"),
+    "bomb.png": (png_header(50_000, 50_000), "unreadable", "too large to decode"),
+    "small.jpg": (photo(61, (31, 64)), "too small", "31 x 64 pixels; [data] smallest_side asks for 32"),
+    "film.gif": (film(), "animated", '2 frames; [data] animated = "first-frame"'),
+    "flat.png": (flat(), "blank", "one colour"),
+}
+
+
+@pytest.mark.parametrize("name", TROUBLE)
+def test_trouble_is_set_aside_with_its_reason(name: str, tmp_path: Path) -> None:
+    content, verdict, reason = TROUBLE[name]
+    folder = album(tmp_path / "photos", each=2)
+    (folder / "cat" / name).write_bytes(content)
+
+    dataset = made(problem(folder), tmp_path / "store")
+
+    assert dataset.facts()["set_aside"] == {verdict: 1}
+    assert verdicts(dataset)[f"cat/{name}"] == verdict
+    assert reason in reasons(dataset)[f"cat/{name}"]
+    assert (folder / "cat" / name).read_bytes() == content
+
+
+def test_the_first_frame_of_a_film_is_kept_by_choice(tmp_path: Path) -> None:
+    folder = album(tmp_path / "photos", each=2)
+    (folder / "cat" / "film.gif").write_bytes(film())
+
+    dataset = made(problem(folder, animated="first-frame"), tmp_path / "store")
+
+    assert verdicts(dataset)["cat/film.gif"] == "kept"
+
+
+def test_exact_copies_are_set_aside_and_make_no_new_version(tmp_path: Path) -> None:
+    folder = album(tmp_path / "photos")
+    alone = made(problem(folder), tmp_path / "store")
+    shutil.copy(folder / "cat" / "cat000.jpg", folder / "cat" / "zcopy.jpg")
+
+    after = curated(problem(folder), tmp_path / "store")
+
+    assert after.set_aside == {"exact duplicate": 1}
+    assert made(problem(folder), tmp_path / "store").id == alone.id
+
+
+def test_one_photo_under_two_classes_is_set_aside_in_both(tmp_path: Path) -> None:
+    folder = album(tmp_path / "photos")
+    shutil.copy(folder / "cat" / "cat000.jpg", folder / "dog" / "same.jpg")
+
+    dataset = made(problem(folder), tmp_path / "store")
+
+    assert dataset.facts()["set_aside"] == {"two classes": 2}
+    assert "cat/cat000.jpg and dog/same.jpg" in reasons(dataset)["cat/cat000.jpg"]
+
+
+def test_of_two_new_twins_the_smaller_id_stays_and_a_held_photo_always(tmp_path: Path) -> None:
+    folder = album(tmp_path / "photos")
+    twins = sorted((measure_id(q), photo(70, quality=q)) for q in (60, 90))
+    (_, smaller), (_, larger) = twins
+    about = problem(folder)
+
+    (folder / "cat" / "a.jpg").write_bytes(larger)
+    first = made(about, tmp_path / "store")
+    (folder / "cat" / "b.jpg").write_bytes(smaller)
+    second = made(about, tmp_path / "store")
+    fresh = made(about, tmp_path / "another store")
+
+    assert verdicts(first)["cat/a.jpg"] == "kept"
+    assert verdicts(second)["cat/a.jpg"] == "kept"
+    assert verdicts(second)["cat/b.jpg"] == "near duplicate"
+    assert "cat/a.jpg" in reasons(second)["cat/b.jpg"]
+    assert verdicts(fresh)["cat/b.jpg"] == "kept"
+    assert verdicts(fresh)["cat/a.jpg"] == "near duplicate"
+
+
+def test_near_duplicates_stay_where_the_problem_says_so(tmp_path: Path) -> None:
+    folder = album(tmp_path / "photos")
+    (folder / "cat" / "a.jpg").write_bytes(photo(70, quality=60))
+    (folder / "cat" / "b.jpg").write_bytes(photo(70, quality=90))
+
+    assert curated(problem(folder, near_duplicates=0), tmp_path / "store").set_aside == {}
+
+
+def test_a_photo_known_to_the_store_is_not_decoded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = problem(album(tmp_path / "photos"))
+    curated(about, tmp_path / "store")
+    monkeypatch.setattr("tasks.look.measure", None)  # calling it would fail
+    heard: list[tuple[int, int]] = []
+
+    curate(
+        collect(about, tmp_path / "store").path, about, tmp_path / "store", lambda *step: heard.append(step)
+    )
+
+    assert heard == [(16, 16)]
+
+
+def test_a_photo_that_changes_between_collecting_and_curating_is_named(tmp_path: Path) -> None:
+    about = problem(album(tmp_path / "photos"))
+    found = collect(about, tmp_path / "store")
+    (tmp_path / "photos" / "cat" / "cat003.jpg").write_bytes(photo(99))
+
+    with pytest.raises(SourceError, match=r"cat003\.jpg: this photo has changed"):
+        curate(found.path, about, tmp_path / "store")
+
+
+def test_width_and_height_are_those_of_the_upright_photo() -> None:
+    tags = Image.Exif()
+    tags[0x0112] = 6
+
+    look = measure(photo(1, (120, 80), exif=tags))
+
+    assert (look.width, look.height) == (80, 120)
+
+
+def test_statistics_say_what_they_are_named_after() -> None:
+    sharp, soft = measure(photo(1, (64, 48))), measure(photo(1, (64, 48), quality=95))
+    dark, bright = measure(shade(40)), measure(shade(200))
+
+    assert bright.brightness > dark.brightness
+    assert sharp.entropy > 3
+    assert measure(grey_photo()).colourfulness < 2 < soft.colourfulness
+
+
+def test_processes_measure_the_same_as_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    about = problem(album(tmp_path / "photos", each=30))
+    with_threads = made(about, tmp_path / "one")
+    monkeypatch.setattr("tasks.look._WORTH_PROCESSES", 1)
+
+    with_processes = made(about, tmp_path / "two")
+
+    assert with_processes.rows().equals(with_threads.rows())
+
+
+@pytest.mark.photos
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_every_awkward_file_gets_a_verdict(tmp_path: Path) -> None:
+    awkward = settings.load().test_data.absolute() / "awkward"
+    if not awkward.exists():
+        pytest.skip(f"{awkward} is not there (PAWLOOP_TEST_DATA)")
+    folder = album(tmp_path / "photos")
+    photos = {path.name for path in awkward.iterdir() if path.suffix not in (".csv", ".txt")}
+    for name in photos:
+        shutil.copy(awkward / name, folder / "cat" / name)
+
+    dataset = made(problem(folder), tmp_path / "store")
+
+    judged = verdicts(dataset)
+    assert all(name in {path.rpartition("/")[2] for path in judged} for name in photos if is_photo(name))
+    assert all(reasons(dataset)[name] for name, verdict in judged.items() if verdict != "kept")
+
+
+def measure_id(quality: int) -> str:
+    return photo_id(photo(70, quality=quality))
+
+
+def shade(level: int) -> bytes:
+    stream = io.BytesIO()
+    Image.eval(picture(1), lambda value: value // 8 + level).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def grey_photo() -> bytes:
+    stream = io.BytesIO()
+    picture(1).convert("L").save(stream, "PNG")
+    return stream.getvalue()

@@ -1,0 +1,143 @@
+"""The gate, by worlds whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pawloop.card import Verdict
+from pawloop.decision import Costs
+from pawloop.problem import Gate
+from tasks.evaluate import evaluate
+from tasks.gate import Rival, judge
+
+CLASSES = ("cat", "dog")
+COSTS = Costs(((0.0, 1.0), (1.0, 0.0)), ask=0.5)
+# Of an evaluation the gate asks for its accuracy alone; whole ones would make simulations slow.
+SOME = evaluate(np.eye(2, dtype=np.float32), np.array([0, 1]), CLASSES, COSTS)
+ASKED = Gate(minimum_accuracy=0.9, margin=0.02)
+
+
+def model(labels: NDArray[np.int64], error: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Confident answers, of which a share is wrong."""
+    wrong = rng.random(len(labels)) < error
+    answered = np.where(wrong, 1 - labels, labels)
+    return np.where(np.eye(2)[answered] > 0, 0.98, 0.02).astype(np.float32)
+
+
+def night(
+    count: int, mine: float, theirs: float, seed: int, slices: dict[str, NDArray[np.bool_]] | None = None
+) -> Verdict:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, count)
+    probabilities = model(labels, mine, rng)
+    rival = Rival("champion (version 1)", model(labels, theirs, rng), np.zeros(count, np.bool_))
+    return verdict(probabilities, labels, [rival], slices or {})
+
+
+def verdict(
+    probabilities: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    rivals: list[Rival],
+    slices: dict[str, NDArray[np.bool_]] | None = None,
+    asked: Gate = ASKED,
+    parity: float = 0.0,
+) -> Verdict:
+    accuracy = float((probabilities.argmax(1) == labels).mean())
+    evaluation = SOME.model_copy(update={"accuracy": accuracy, "photos": len(labels)})
+    return judge(probabilities, labels, evaluation, rivals, slices or {}, COSTS, asked, parity)
+
+
+def labelled(count: int = 400) -> NDArray[np.int64]:
+    return np.arange(count) % 2
+
+
+def test_a_first_model_has_only_the_absolute_bars_to_meet() -> None:
+    labels = labelled()
+    good = model(labels, 0.02, np.random.default_rng(0))
+    assert verdict(good, labels, []).outcome == "promote"
+    bad = model(labels, 0.3, np.random.default_rng(0))
+    refused = verdict(bad, labels, [])
+    assert refused.outcome == "refuse"
+    assert "accuracy" in refused.summary
+
+
+def test_a_file_that_differs_from_pytorch_is_refused() -> None:
+    labels = labelled()
+    good = model(labels, 0.0, np.random.default_rng(0))
+    assert verdict(good, labels, [], parity=1e-3).outcome == "refuse"
+
+
+def test_an_equal_challenger_on_enough_photos_is_promoted() -> None:
+    labels = labelled()
+    same = model(labels, 0.02, np.random.default_rng(0))
+    rival = Rival("champion (version 1)", same, np.zeros(len(labels), np.bool_))
+    assert verdict(same, labels, [rival]).outcome == "promote"
+
+
+def test_too_few_photos_cannot_tell_and_say_how_many_would_do() -> None:
+    labels = labelled(60)
+    same = model(labels, 0.0, np.random.default_rng(0))
+    rival = Rival("champion (version 1)", same, np.zeros(len(labels), np.bool_))
+    unsure = verdict(same, labels, [rival])
+    assert unsure.outcome == "cannot tell"
+    assert "133 test photos would be enough" in unsure.summary or "134 test photos" in unsure.summary
+
+
+def test_a_clearly_worse_challenger_is_refused() -> None:
+    assert night(1000, 0.09, 0.01, 0).outcome == "refuse"
+
+
+def test_photos_that_the_champion_was_trained_on_are_left_out_and_counted() -> None:
+    labels = labelled()
+    same = model(labels, 0.0, np.random.default_rng(0))
+    seen = np.zeros(len(labels), np.bool_)
+    seen[:100] = True
+    judged = verdict(same, labels, [Rival("champion (version 1)", same, seen)])
+    assert any("300 photos, 100 left out" in bar.got for bar in judged.bars)
+
+
+def test_a_slice_that_is_much_worse_refuses_a_model_that_is_fine_on_the_whole() -> None:
+    labels = labelled(4000)
+    mine = model(labels, 0.0, np.random.default_rng(0))
+    theirs = mine.copy()
+    mine[:60] = mine[:60, ::-1]
+    rows = np.zeros(len(labels), np.bool_)
+    rows[:300] = True
+    rival = Rival("champion (version 1)", theirs, np.zeros(len(labels), np.bool_))
+    refused = verdict(mine, labels, [rival], {"source = night": rows})
+    assert refused.outcome == "refuse"
+    assert "source = night" in refused.summary
+
+
+def test_equal_models_are_refused_by_slices_in_at_most_one_night_in_a_hundred() -> None:
+    refused = 0
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        slices = {f"slice {i}": rng.random(1200) < 0.3 for i in range(12)}
+        judged = night(1200, 0.03, 0.03, seed, slices)
+        refused += any(b.passed is False and b.name.startswith("slice") for b in judged.bars)
+    assert refused <= 3  # 1.5 expected at most
+
+
+def test_a_model_worse_by_twice_the_margin_is_promoted_in_at_most_five_nights_in_a_hundred() -> None:
+    promoted = sum(night(1000, 0.06, 0.02, seed).outcome == "promote" for seed in range(200))
+    assert promoted <= 10
+
+
+def test_two_hundred_nights_of_equal_challengers_do_not_slide() -> None:
+    rng = np.random.default_rng(3)
+    labels = labelled(800)
+    champion_error = anchor_error = 0.03
+    champion = anchor = model(labels, champion_error, rng)
+    for _ in range(200):
+        error = float(np.clip(rng.normal(0.03, 0.01), 0.0, 1.0))
+        challenger = model(labels, error, rng)
+        unseen = np.zeros(len(labels), np.bool_)
+        rivals = [Rival("champion", champion, unseen), Rival("anchor", anchor, unseen)]
+        if verdict(challenger, labels, rivals).outcome == "promote":
+            champion, champion_error = challenger, error
+            if (challenger.argmax(1) != labels).mean() < (anchor.argmax(1) != labels).mean():
+                anchor, anchor_error = challenger, error
+    assert champion_error <= 0.03 + ASKED.margin
+    assert anchor_error <= 0.03 + ASKED.margin

@@ -1,0 +1,76 @@
+"""Bounds on paired differences: known values, and coverage by simulation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.paired import chance_of_worse, enough, lower_bound, upper_bound
+
+Z = 1.6448536
+
+
+def differences(worse: int, better: int, count: int) -> np.ndarray:
+    return np.r_[np.ones(worse), -np.ones(better), np.zeros(count - worse - better)]
+
+
+@pytest.mark.parametrize("count", [20, 200, 5000])
+def test_without_a_disagreement_the_bound_is_tangos(count: int) -> None:
+    expected = Z**2 / (count + Z**2)
+    assert upper_bound(np.zeros(count), 1.0) == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_bound_scales_with_the_largest_possible_difference() -> None:
+    assert upper_bound(np.zeros(100), 5.0) == pytest.approx(5 * upper_bound(np.zeros(100), 1.0), rel=1e-3)
+
+
+def test_the_bounds_mirror_each_other() -> None:
+    values = differences(3, 7, 200)
+    assert lower_bound(values, 1.0) == pytest.approx(-upper_bound(-values, 1.0))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 20), st.integers(0, 20), st.integers(60, 400))
+def test_the_bound_lies_above_the_mean_and_within_what_is_possible(
+    worse: int, better: int, count: int
+) -> None:
+    values = differences(worse, better, count)
+    assert values.mean() < upper_bound(values, 1.0) <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("count", "worse", "better", "sizes"),
+    [
+        (200, 0.02, 0.02, (1.0,)),
+        (200, 0.005, 0.005, (1.0,)),
+        (300, 0.03, 0.02, (1.0, 0.75, 0.25)),
+        (200, 0.02, 0.01, (5.0, 0.2)),
+    ],
+)
+def test_the_bound_covers_the_true_mean_95_times_in_100(
+    count: int, worse: float, better: float, sizes: tuple[float, ...]
+) -> None:
+    rng = np.random.default_rng(7)
+    true_mean = (worse - better) * float(np.mean(sizes))
+    nights, covered = 400, 0
+    for _ in range(nights):
+        place, size = rng.random(count), rng.choice(sizes, count)
+        values = np.where(place < worse, size, np.where(place < worse + better, -size, 0.0))
+        covered += upper_bound(values, max(sizes)) >= true_mean
+    assert covered / nights >= 0.93  # 0.95 less two standard errors of 400 nights
+
+
+def test_enough_photos_are_enough() -> None:
+    values = differences(2, 2, 100)
+    needed = enough(values, 1.0, 0.02)
+    both = np.r_[values, -values]
+    assert upper_bound(both, 1.0, repeats=needed / len(both)) <= 0.02
+    assert upper_bound(both, 1.0, repeats=0.9 * needed / len(both)) > 0.02
+
+
+def test_a_sign_flip_test_knows_chance_from_harm() -> None:
+    assert chance_of_worse(differences(1, 1, 100)) > 0.5
+    assert chance_of_worse(differences(12, 0, 100)) < 0.001
+    assert chance_of_worse(np.zeros(50)) == 1.0

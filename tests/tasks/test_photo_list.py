@@ -1,0 +1,79 @@
+"""Lists: a CSV or Parquet of path, label and perhaps side and group."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pawloop.errors import SourceError
+from tasks.collect import collect
+from tests.tasks.albums import album, made, photo, problem
+
+
+def listed(path: Path, lines: list[str]) -> Path:
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_a_csv_names_photos_beside_it_with_side_and_group(tmp_path: Path) -> None:
+    album(tmp_path)
+    lines = ["path;label;side;group"]
+    lines += [f"cat/cat{i:03d}.jpg;cat;{'test' if i < 3 else ''};" for i in range(8)]
+    lines += [f"dog/dog{i:03d}.jpg;dog;;rex" for i in range(8)]
+
+    dataset = made(problem(listed(tmp_path / "list.csv", lines)), tmp_path / "store")
+
+    rows = dataset.rows().to_pylist()
+    assert len(rows) == 16
+    assert all(row["side"] == "test" for row in rows if row["name"] < "cat/cat003.jpg")
+    assert len({row["side"] for row in rows if row["group"] == "rex"}) == 1
+
+
+def test_a_parquet_list_gives_the_same_version_as_the_csv(tmp_path: Path) -> None:
+    album(tmp_path)
+    names = [f"{label}/{label}{i:03d}.jpg" for label in ("cat", "dog") for i in range(8)]
+    labels = [name[:3] for name in names]
+    pq.write_table(pa.table({"file_name": names, "class": labels}), tmp_path / "list.parquet")
+    lines = ["url,species", *(f"file://{tmp_path}/{name},{label}" for name, label in zip(names, labels))]
+
+    from_parquet = made(problem(tmp_path / "list.parquet"), tmp_path / "one")
+    from_csv = made(problem(listed(tmp_path / "list.csv", lines)), tmp_path / "two")
+
+    assert from_parquet.id == from_csv.id
+
+
+def test_photos_without_a_label_wait_for_one(tmp_path: Path) -> None:
+    album(tmp_path, each=1)
+    (tmp_path / "who.jpg").write_bytes(photo(5))
+    lines = ["path,label", "cat/cat000.jpg,cat", "dog/dog000.jpg,dog", "who.jpg,"]
+
+    dataset = made(problem(listed(tmp_path / "list.csv", lines)), tmp_path / "store")
+
+    assert dataset.facts()["set_aside"] == {"no label": 1}
+
+
+def test_a_missing_photo_is_told_and_left_out(tmp_path: Path) -> None:
+    album(tmp_path, each=1)
+    lines = ["path,label", "cat/cat000.jpg,cat", "dog/dog000.jpg,dog", "dog/gone.jpg,dog"]
+
+    found = collect(problem(listed(tmp_path / "list.csv", lines)), tmp_path / "store")
+
+    assert found.photo_count == 2
+    assert "dog/gone.jpg" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (["where,label", "a.jpg,cat"], "no column for a photo's place, only where, label"),
+        (["path,what", "a.jpg,cat"], "no column for a photo's label"),
+        (["path,label,side", "a.jpg,cat,left"], '"left" is no side; write train, validation or test'),
+        (["path,label"], "the list is empty"),
+    ],
+)
+def test_a_bad_list_is_told_with_what_to_do(tmp_path: Path, lines: list[str], words: str) -> None:
+    with pytest.raises(SourceError, match=words):
+        collect(problem(listed(tmp_path / "list.csv", lines)), tmp_path / "store")

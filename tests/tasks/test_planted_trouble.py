@@ -1,0 +1,61 @@
+"""Real photos with planted trouble: what is wrong is found, and what is right stays."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pawloop import settings
+from tests.tasks.albums import made, problem, verdicts
+
+COUNT = 500
+
+
+def changed(content: bytes, how: int) -> bytes:
+    """The photo smaller, cropped by 2 %, or compressed again."""
+    photo = Image.open(io.BytesIO(content)).convert("RGB")
+    width, height = photo.size
+    if how == 0:
+        photo = photo.resize((width * 3 // 4, height * 3 // 4), Image.Resampling.LANCZOS)
+    if how == 1:
+        left, top = round(width / 100), round(height / 100)
+        photo = photo.crop((left, top, width - left, height - top))
+    stream = io.BytesIO()
+    photo.save(stream, "JPEG", quality=50 if how == 2 else 90)
+    return stream.getvalue()
+
+
+@pytest.mark.photos
+def test_planted_trouble_is_found_and_good_photos_stay(tmp_path: Path) -> None:
+    pets = settings.load().test_data.absolute() / "pets"
+    if not pets.exists():
+        pytest.skip(f"{pets} is not there (PAWLOOP_TEST_DATA)")
+    chance = random.Random(0)
+    photos = chance.sample(sorted(pets.glob("*/*.jpg")), COUNT)
+    for path in photos:
+        (tmp_path / "photos" / path.parent.name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / path.parent.name / path.name).write_bytes(path.read_bytes())
+    planted = chance.sample(photos, 110)
+
+    def plant(path: Path, what: str, content: bytes) -> None:
+        (tmp_path / "photos" / path.parent.name / f"{what}-{path.name}").write_bytes(content)
+
+    for path in planted[:10]:
+        plant(path, "copy", path.read_bytes())
+    for number, path in enumerate(planted[10:100]):
+        plant(path, "near", changed(path.read_bytes(), number % 3))
+    for path in planted[100:]:
+        plant(path, "broken", path.read_bytes()[: path.stat().st_size // 2])
+
+    dataset = made(problem(tmp_path / "photos"), tmp_path / "store")
+
+    found = Counter(verdicts(dataset).values())
+    assert found["exact duplicate"] == 10
+    assert found["truncated"] + found["unreadable"] == 10
+    assert found["near duplicate"] >= 0.95 * 90
+    assert found["kept"] >= COUNT * 0.995

@@ -1,0 +1,132 @@
+"""Release: confirm by a live server, promotion by hand, and what counts as nothing new."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from pawloop.card import Verdict
+from pawloop.errors import ConfirmError, RegistryError
+from pawloop.registry import Registry
+from tasks import release
+from tasks.evaluate import evaluate
+from tests import published
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    """Version 1 has served, version 2 was just promoted."""
+    for number in (1, 2):
+        published.promote(tmp_path, published.publish(tmp_path))
+        assert Registry(tmp_path, "colours").aliases().champion == number
+    return Registry(tmp_path, "colours")
+
+
+def says(*answers: dict[str, Any] | Exception) -> Callable[[str], dict[str, Any]]:
+    """A server that gives these answers in turn, the last one for ever."""
+    left = list(answers)
+
+    def ask(url: str) -> dict[str, Any]:
+        assert url == "http://server/readyz"
+        answer = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return ask
+
+
+def serving(version: int, refused: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    return {"ready": True, "model": {"name": "colours", "version": version}, "refused": refused or []}
+
+
+def test_a_server_that_comes_to_serve_the_version_confirms_it(registry: Registry) -> None:
+    ask = says(httpx.ConnectError("not yet"), serving(1), serving(2))
+    assert "serves version 2" in release.confirm(registry, 2, 1, "http://server", 10, ask)
+    assert registry.aliases().champion == 2
+
+
+def test_a_version_that_the_server_refuses_is_taken_back_and_marked(registry: Registry) -> None:
+    ask = says(serving(1, [{"version": 2, "reason": "its self-test differs", "at": "now"}]))
+    with pytest.raises(ConfirmError, match="its self-test differs"):
+        release.confirm(registry, 2, 1, "http://server", 10, ask)
+    assert registry.aliases().champion == 1
+    assert "its self-test differs" in str(registry.version(2).rejection)
+
+
+def test_a_server_that_stays_silent_about_it_has_the_promotion_taken_back(registry: Registry) -> None:
+    with pytest.raises(ConfirmError, match="version 1 is champion again"):
+        release.confirm(registry, 2, 1, "http://server", 0.6, says(httpx.ConnectError("refused")))
+    assert registry.aliases().champion == 1
+
+
+def test_a_model_of_another_name_confirms_nothing(registry: Registry) -> None:
+    other = {"ready": True, "model": {"name": "tools", "version": 2}, "refused": []}
+    with pytest.raises(ConfirmError, match="it serves tools version 2"):
+        release.confirm(registry, 2, 1, "http://server", 0.6, says(other))
+
+
+def test_without_a_server_nothing_is_asked(registry: Registry) -> None:
+    assert "no server was asked" in release.confirm(registry, 2, 1, "", 10)
+
+
+def refused_run(store: Path, name: str = "20260101-000000-aaaa") -> Path:
+    """A run whose candidate the gate refused."""
+    version = published.publish(store)
+    verdict = Verdict(outcome="refuse", summary="refused: accuracy", bars=[])
+    folder = store / "runs" / name / "candidate"
+    folder.mkdir(parents=True)
+    for path in version.folder.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    judged = evaluate(np.eye(2, dtype=np.float32), np.array([0, 1]), ("cat", "dog"), version.card.costs)
+    card = version.card.model_copy(
+        update={"version": 0, "verdict": verdict, "files": {}, "metrics": {"float32": judged.for_card()}}
+    )
+    (folder / "card.json").write_text(card.model_dump_json())
+    return folder
+
+
+def test_a_refused_challenger_needs_a_reason_to_be_promoted(registry: Registry, tmp_path: Path) -> None:
+    refused_run(tmp_path)
+    with pytest.raises(RegistryError, match="--despite"):
+        release.promote_by_hand(tmp_path, registry, "20260101-000000-aaaa", None)
+    version = release.promote_by_hand(tmp_path, registry, "20260101-000000-aaaa", "checked by eye")
+    assert registry.aliases().champion == version.number
+    assert registry.version(version.number).card.verdict.despite == "checked by eye"
+
+
+def test_promoting_what_does_not_exist_says_so(registry: Registry, tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match="neither a version number"):
+        release.promote_by_hand(tmp_path, registry, "nonsense", None)
+    with pytest.raises(RegistryError, match="no version 99"):
+        release.promote_by_hand(tmp_path, registry, "99", None)
+
+
+def test_a_recipe_trained_before_is_nothing_new(registry: Registry, tmp_path: Path) -> None:
+    key = registry.version(2).card.recipe_key
+    assert "version 2, the champion" in str(release.known_result(tmp_path, registry, key))
+    assert release.known_result(tmp_path, registry, "another key") is None
+
+
+def test_a_rejected_version_is_tried_anew(registry: Registry, tmp_path: Path) -> None:
+    key = registry.version(2).card.recipe_key
+    for number in registry.numbers():
+        registry.reject(number, "the server refused it")
+    assert release.known_result(tmp_path, registry, key) is None
+
+
+def test_a_verdict_holds_until_the_champion_changes(registry: Registry, tmp_path: Path) -> None:
+    verdict = Verdict(outcome="cannot tell", summary="cannot tell: 40 photos", bars=[])
+    run = tmp_path / "runs" / "20260101-000000-bbbb"
+    run.mkdir(parents=True)
+    release.record(run, "key", 2, None, verdict)
+    assert "cannot tell: 40 photos" in str(release.known_result(tmp_path, registry, "key"))
+    registry.rollback("a test")
+    assert release.known_result(tmp_path, registry, "key") is None
+    assert json.loads((run / "outcome.json").read_text())["outcome"] == "cannot tell"

@@ -1,0 +1,130 @@
+"""Sources behind URLs, tried on fsspec's own memory file system and on a real HTTP server."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from pawloop.errors import SourceError
+from tasks import remote
+from tasks.collect import collect
+from tests.tasks.albums import album, made, photo, problem
+from tests.tasks.test_archive import MEMBERS, zipped
+
+
+@pytest.fixture
+def memory() -> Iterator[fsspec.AbstractFileSystem]:
+    files = fsspec.filesystem("memory")
+    yield files
+    files.rm("/", recursive=True)
+
+
+@pytest.fixture
+def website(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """An HTTP server's address, and the folder that it serves."""
+    folder = tmp_path / "www"
+    folder.mkdir()
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=folder)
+    ) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", folder
+        server.shutdown()
+
+
+def test_a_folder_behind_a_url_is_imported(memory: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
+    for name, content in MEMBERS.items():
+        memory.pipe(f"/{name}", content)
+
+    dataset = made(problem("memory://pets"), tmp_path)
+    memory.rm("/pets", recursive=True)
+
+    photos = [one for side in ("train", "validation", "test") for one in dataset.photos(side)]
+    assert {dataset.read(one) for one in photos} == set(MEMBERS.values())
+
+
+def test_an_archive_on_a_web_server_is_fetched_once(website: tuple[str, Path], tmp_path: Path) -> None:
+    address, folder = website
+    zipped(folder / "pets.zip", MEMBERS)
+
+    first = collect(problem(f"{address}/pets.zip"), tmp_path / "store")
+    kept = list((tmp_path / "store" / "cache" / "fetched").rglob("*.zip"))
+    before = kept[0].stat().st_mtime_ns
+    again = collect(problem(f"{address}/pets.zip"), tmp_path / "store")
+
+    assert first.photo_count == again.photo_count == 12
+    assert len(kept) == 1
+    assert kept[0].stat().st_mtime_ns == before
+
+
+def test_a_list_of_urls_is_read_and_what_cannot_be_had_is_told(
+    website: tuple[str, Path], tmp_path: Path
+) -> None:
+    address, folder = website
+    album(folder, each=2)
+    lines = [
+        "url,label",
+        *(f"{address}/{label}/{label}00{i}.jpg,{label}" for label in ("cat", "dog") for i in (0, 1)),
+    ]
+    (folder / "list.csv").write_text("\n".join([*lines, f"{address}/cat/gone.jpg,cat", "dog/dog000.jpg,dog"]))
+
+    found = collect(problem(f"{address}/list.csv"), tmp_path / "store")
+
+    assert found.photo_count == 5
+    assert any("cat/gone.jpg" in note for note in found.notes)
+
+
+def test_a_network_that_fails_now_and_then_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    answers: list[object] = [ConnectionResetError("reset"), TimeoutError("slow"), b"photo"]
+
+    def read() -> bytes:
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        assert isinstance(answer, bytes)
+        return answer
+
+    assert remote.again(read) == b"photo"
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("memory://nowhere", "nothing"),
+        ("http://127.0.0.1:9/pets.zip", "cannot be reached|nothing at this address"),
+        ("gopher://pets", "gopher"),
+        ("sample://birds", 'the only one is "sample://pets"'),
+    ],
+)
+def test_a_source_that_cannot_be_reached_is_told(
+    source: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+
+    with pytest.raises(SourceError, match=words):
+        collect(problem(source), tmp_path)
+
+
+def test_remote_photos_lose_their_place_but_not_their_pixels(
+    memory: fsspec.AbstractFileSystem, tmp_path: Path
+) -> None:
+    for name, content in MEMBERS.items():
+        memory.pipe(f"/{name}", content)
+    memory.pipe("/pets/cat/gps.jpg", photo(9, exif=b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0secret place"))
+
+    dataset = made(problem("memory://pets"), tmp_path)
+
+    assert all(b"secret" not in path.read_bytes() for path in (tmp_path / "photos").rglob("*.jpg"))
+    assert sum(sum(side.values()) for side in dataset.counts().values()) == 13

@@ -1,0 +1,93 @@
+"""Splitting: a photo's side is its own, and the same photos are the same version."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.manifest import Dataset, versions
+from tasks.split import side_of, split, version_id
+from tests.tasks.albums import album, curated, made, photo, problem
+
+
+def sides(dataset: Dataset) -> dict[str, str]:
+    return {row["id"]: row["side"] for row in dataset.kept(["id", "side"]).to_pylist()}
+
+
+def test_a_photo_never_changes_side_when_photos_are_added(tmp_path: Path) -> None:
+    folder = album(tmp_path / "photos", each=20)
+    (folder / "cat" / "twin.jpg").write_bytes(photo(3, quality=50))  # a near twin of cat003
+    before = sides(made(problem(folder), tmp_path / "store"))
+    album(folder, each=30)
+    (folder / "cat" / "bridge.jpg").write_bytes(photo(3, quality=85))
+
+    after = sides(made(problem(folder), tmp_path / "store"))
+
+    assert len(after) > len(before)
+    assert {id: after[id] for id in before} == before
+
+
+@given(st.text(), st.floats(0.01, 0.4), st.floats(0.01, 0.4))
+def test_a_side_is_fixed_by_problem_and_key(key: str, test: float, validation: float) -> None:
+    side = side_of("pets", key, test, validation)
+
+    assert side == side_of("pets", key, test, validation)
+    if side == "test":
+        assert side_of("pets", key, test + 0.1, validation) == "test"
+
+
+def test_sides_have_the_shares_that_were_asked_for() -> None:
+    drawn = [side_of("pets", str(number), 0.2, 0.1) for number in range(20_000)]
+
+    assert abs(drawn.count("test") / 20_000 - 0.2) < 0.01
+    assert abs(drawn.count("validation") / 20_000 - 0.1) < 0.01
+    assert drawn[:50] != [side_of("birds", str(number), 0.2, 0.1) for number in range(50)]
+
+
+def test_names_order_and_place_make_no_other_version(tmp_path: Path) -> None:
+    folder = album(tmp_path / "photos")
+    for number, path in enumerate(sorted(folder.rglob("*.jpg"), reverse=True)):
+        other = tmp_path / "elsewhere" / path.parent.name / f"{number}.jpeg"
+        other.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, other)
+
+    one, two = made(problem(folder), tmp_path / "a"), made(problem(tmp_path / "elsewhere"), tmp_path / "b")
+
+    assert one.id == two.id
+
+
+@given(st.permutations([(str(i), "cat", "kept", "train") for i in range(5)]))
+def test_a_version_id_knows_no_order(members: list[tuple[str, str, str, str]]) -> None:
+    assert version_id(members, {}) == version_id(sorted(members), {})
+
+
+@pytest.mark.parametrize("change", [{"test": 0.3}, {"smallest_side": 40}])
+def test_other_rules_make_another_version(tmp_path: Path, change: dict[str, Any]) -> None:
+    folder = album(tmp_path / "photos", each=20)
+
+    assert made(problem(folder), tmp_path / "s").id != made(problem(folder, **change), tmp_path / "s").id
+
+
+def test_the_same_photos_again_leave_the_files_as_they_are(tmp_path: Path) -> None:
+    about = problem(album(tmp_path / "photos"))
+    dataset = made(about, tmp_path / "store")
+    before = {path: path.stat().st_mtime_ns for path in dataset.folder.iterdir()}
+
+    assert made(about, tmp_path / "store") == dataset
+    assert {path: path.stat().st_mtime_ns for path in dataset.folder.iterdir()} == before
+    assert versions(tmp_path / "store", "test") == [dataset]
+
+
+def test_a_version_half_written_is_written_again(tmp_path: Path) -> None:
+    about = problem(album(tmp_path / "photos"))
+    table = curated(about, tmp_path / "store").path
+    dataset = split(table, about, tmp_path / "store")
+    (dataset.folder / "version.json").unlink()
+    dataset.manifest.write_bytes(b"half")
+
+    assert split(table, about, tmp_path / "store").rows().num_rows == 16
