@@ -1,0 +1,229 @@
+"""The flow `retrain`: photos in, a better champion out, or a reason why not.
+
+Holds the order of the stages and what people see of them in the Prefect UI; what a stage does stands
+in `tasks/` and `export/`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.events import emit_event
+from prefect.logging import get_run_logger
+
+from flows import run
+from flows.progress import Progress
+from pawloop import problem as problems
+from pawloop import settings
+from pawloop.card import Card, Precision, Variant, Verdict
+from pawloop.problem import Problem
+from pawloop.registry import Registry
+from tasks import candidate as candidates
+from tasks import collect as collecting
+from tasks import curate as curating
+from tasks import explore as exploring
+from tasks import gate as gating
+from tasks import manifest, provenance, release, retrain_report, slices
+from tasks import rivals as rivalry
+from tasks import split as splitting
+from tasks import train as training
+from tasks import validate as validating
+from tasks import weights as pretraining
+from tasks.candidate import Candidate, Judged
+from tasks.manifest import Dataset
+from tasks.rivals import Rivals
+from tasks.train import Recipe, Trained
+from tasks.weights import Pretrained
+
+CONFIRM_S = 60.0
+
+
+@flow(name="retrain", on_failure=[run.announce], on_crashed=[run.announce], validate_parameters=True)
+def retrain(
+    problem: str | None = None,
+    source: str | None = None,
+    backbone: Literal["mobilenet_v3_large", "mobilenet_v3_small", "mobilenet_v2", "efficientnet_lite0"]
+    | None = None,
+    seed: int = 0,
+    force: bool = False,
+) -> State:
+    """Photos in, a better champion out, or a reason why not.
+
+    Args:
+        problem: A name in `problems/` or the path of a problem file; empty takes `PAWLOOP_PROBLEM`.
+        source: Photos to take instead of the problem's sources: a folder, a zip, a URL.
+        backbone: Network to take instead of the problem's.
+        seed: Of the training; another one gives another, equally good model.
+        force: Train also when nothing is new since the champion.
+    """
+    chosen = settings.load()
+    spec = problems.load(problem or chosen.problem).varied(source, backbone)
+    store, registry = chosen.store.resolve(), Registry(chosen.store.resolve(), spec.name)
+    with run.only_one(store, spec):
+        weights = pretrained(spec, store)
+        dataset = split(curate(collect(spec, store), spec, store), spec, store)
+        recipe = training.plan(spec, weights, seed)
+        key = recipe.key(dataset, provenance.code_version())
+        known = None if force else release.known_result(store, registry, key)
+        if known:
+            return run.ended(spec, "Unchanged", f"nothing new: {known}")
+        validate(dataset, spec)
+        explore(dataset, spec)
+        place = store / "runs" / provenance.new_run()
+        trained = train(dataset, recipe, weights, key)
+        candidate = export(trained, dataset, spec, place)
+        variants = calibrate(candidate, dataset, spec)
+        judged = evaluate(candidate, dataset, spec)
+        rivals = compare(registry, spec, dataset, place)
+        verdict = gate(judged, rivals, dataset, spec, candidate)
+        card = release.describe(spec, dataset, weights, trained, key, candidate, variants, judged, verdict)
+        before = registry.aliases().champion
+        version = None
+        if verdict.outcome == "promote":
+            version = promote(registry, candidate, card, before)
+        release.record(place, key, before, version, verdict)
+        tell(card, judged, dataset, rivals, version)
+        if version is None:
+            return run.ended(spec, verdict.outcome.title(), verdict.summary)
+        confirm(registry, version, before, chosen.server_url)
+        return run.ended(spec, f"Version {version}", verdict.summary)
+
+
+@task(name="pretrained weights", cache_policy=NO_CACHE)
+def pretrained(spec: Problem, store: Path) -> Pretrained:
+    weights = pretraining.pretrained(spec, store)
+    get_run_logger().info("Backbone: %s", weights.because)
+    return weights
+
+
+@task(
+    name="collect", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, retry_condition_fn=run.by_chance
+)
+def collect(spec: Problem, store: Path) -> Path:
+    found = collecting.collect(spec, store, Progress("Collect").of("photos"))
+    for note in found.notes:
+        get_run_logger().warning(note)
+    get_run_logger().info("Found %d photos: %s", found.photo_count, found.classes)
+    return found.path
+
+
+@task(name="curate", cache_policy=NO_CACHE)
+def curate(found: Path, spec: Problem, store: Path) -> Path:
+    curated = curating.curate(found, spec, store, Progress("Curate").of("photos read"))
+    get_run_logger().info("Kept %d photos; set aside: %s", curated.kept, curated.set_aside or "none")
+    return curated.path
+
+
+@task(name="split", cache_policy=NO_CACHE)
+def split(curated: Path, spec: Problem, store: Path) -> Dataset:
+    dataset = splitting.split(curated, spec, store)
+    get_run_logger().info("Dataset version %s: %s", dataset.id, dataset.counts())
+    return dataset
+
+
+@task(name="validate", cache_policy=NO_CACHE)
+def validate(dataset: Dataset, spec: Problem) -> None:
+    checks = validating.validate(dataset, spec, _before(dataset))
+    failed = [check for check in checks if not check.passed]
+    for check in failed:
+        get_run_logger().warning("%s: asked %s, got %s", check.name, check.asked, check.got)
+    if failed:
+        emit_event(
+            "pawloop.validation.failed",
+            resource={"prefect.resource.id": f"pawloop.dataset.{dataset.name}.{dataset.id}"},
+            payload={"checks": [f"{c.name}: asked {c.asked}, got {c.got}" for c in failed]},
+        )
+    validating.require(checks)
+
+
+@task(name="explore", cache_policy=NO_CACHE)
+def explore(dataset: Dataset, spec: Problem) -> None:
+    told = exploring.explore(dataset, spec, _before(dataset))
+    create_markdown_artifact(
+        told.markdown, key=f"{spec.name}-data", description=f"Photos of version {dataset.id}"
+    )
+    get_run_logger().info("Data report: %s", told.html)
+
+
+@task(name="train", cache_policy=NO_CACHE)
+def train(dataset: Dataset, recipe: Recipe, weights: Pretrained, key: str) -> Trained:
+    trained = training.train(dataset, recipe, weights, key, Progress("Train"))
+    create_markdown_artifact(
+        retrain_report.candidates(trained.story),
+        key=f"{dataset.name}-candidates",
+        description="Candidates of the last training",
+    )
+    return trained
+
+
+@task(name="export", cache_policy=NO_CACHE)
+def export(trained: Trained, dataset: Dataset, spec: Problem, place: Path) -> Candidate:
+    return candidates.export(trained, dataset, spec, place)
+
+
+@task(name="calibrate", cache_policy=NO_CACHE)
+def calibrate(candidate: Candidate, dataset: Dataset, spec: Problem) -> dict[Precision, Variant]:
+    bar = Progress("Calibrate").of("validation photos")
+    return {"float32": candidates.calibrate(candidate, dataset, spec.classes, bar)}
+
+
+@task(name="evaluate", cache_policy=NO_CACHE)
+def evaluate(candidate: Candidate, dataset: Dataset, spec: Problem) -> Judged:
+    bar = Progress("Evaluate").of("test photos")
+    out = candidate.folder.parent / "answers.npz"
+    return candidates.judged(candidate.model, candidate.rule, dataset, spec, out, bar)
+
+
+@task(name="compare", cache_policy=NO_CACHE)
+def compare(registry: Registry, spec: Problem, dataset: Dataset, place: Path) -> Rivals:
+    found = rivalry.rivals(registry, spec, dataset, place)
+    for note in found.notes:
+        get_run_logger().warning(note)
+    return found
+
+
+@task(name="gate", cache_policy=NO_CACHE)
+def gate(judged: Judged, rivals: Rivals, dataset: Dataset, spec: Problem, candidate: Candidate) -> Verdict:
+    sliced = slices.slices(dataset.photos("test"))
+    verdict = gating.judge(
+        judged.probabilities,
+        judged.labels,
+        judged.evaluation,
+        rivals.load(),
+        sliced,
+        spec.costs,
+        spec.gate,
+        candidate.parity,
+    )
+    get_run_logger().info("Verdict: %s", verdict.summary)
+    return verdict
+
+
+@task(name="promote", cache_policy=NO_CACHE)
+def promote(registry: Registry, candidate: Candidate, card: Card, before: int | None) -> int:
+    version = release.publish(registry, candidate.folder, card)
+    registry.promote(version.number, card.verdict.summary, expected=before)
+    get_run_logger().info("%s version %d is champion", registry.name, version.number)
+    return version.number
+
+
+@task(name="report", cache_policy=NO_CACHE)
+def tell(card: Card, judged: Judged, dataset: Dataset, rivals: Rivals, version: int | None) -> None:
+    shown = card.model_copy(update={"version": version or 0})
+    page = retrain_report.retrain_report(shown, judged, dataset, rivals.accuracies(), rivals.notes)
+    create_markdown_artifact(page, key=f"{card.name}-report", description=card.verdict.summary)
+
+
+@task(name="confirm", cache_policy=NO_CACHE)
+def confirm(registry: Registry, version: int, before: int | None, server_url: str) -> None:
+    get_run_logger().info(release.confirm(registry, version, before, server_url, CONFIRM_S))
+
+
+def _before(dataset: Dataset) -> Dataset | None:
+    older = [v for v in manifest.versions(dataset.store, dataset.name) if v.id != dataset.id]
+    return older[-1] if older else None

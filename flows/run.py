@@ -1,0 +1,67 @@
+"""What every flow run has in common: its lock, its name, its end and who is told.
+
+Knows Prefect's runs. Knows nothing about stages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from prefect import Flow, Task, runtime
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun, State, TaskRun
+from prefect.events import emit_event
+from prefect.states import Completed
+
+from pawloop import durable
+from pawloop.errors import PawloopError
+from pawloop.problem import Problem
+
+
+@contextmanager
+def only_one(store: Path, problem: Problem) -> Iterator[None]:
+    """Hold the problem's lock for this run; it dies with the process, however that ends.
+
+    Raises BusyError that names the holder.
+    """
+    rename(problem, "running")
+    with durable.lock(store / "locks" / f"{problem.name}.lock", f"retrain run {runtime.flow_run.name}"):
+        yield
+
+
+def rename(problem: Problem, what: str) -> None:
+    """Name the run after its problem and how far it is, and tag it with the problem."""
+    run_id = runtime.flow_run.id
+    if run_id is None:
+        return
+    with get_client(sync_client=True) as client:
+        tags = sorted({*(runtime.flow_run.tags or []), problem.name})
+        client.update_flow_run(run_id, name=f"{problem.name} · {what}", tags=tags)
+
+
+def ended(problem: Problem, how: str, message: str) -> State[None]:
+    """The run's final state, named after what came of it, and the run named likewise."""
+    rename(problem, how.lower())
+    return Completed(name=how, message=message)
+
+
+def announce(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # Any: Prefect's generics
+    """Tell of a failed run by an event, to which any notification can be attached."""
+    emit_event(
+        f"pawloop.{flow.name}.failed",
+        resource={
+            "prefect.resource.id": f"pawloop.flow-run.{flow_run.id}",
+            "prefect.resource.name": flow_run.name,
+        },
+        payload={"message": state.message or "", "parameters": flow_run.parameters},
+    )
+
+
+def by_chance(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:  # Any: Prefect's generics
+    """Whether a failure may pass by itself: a network's or a disk's, never a mistake in the input."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, httpx.HTTPError | OSError) and not isinstance(error, PawloopError)

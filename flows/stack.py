@@ -1,0 +1,253 @@
+"""The whole stack on one machine: Prefect server, worker, inference server, and what they need set up.
+
+Knows processes, ports and Prefect's administration. Knows nothing about what a flow does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import psutil
+
+from pawloop import durable
+from pawloop.errors import PawloopError, ServerError
+from pawloop.settings import Settings
+
+POOL = "pawloop"
+DEPLOYMENT = "retrain/nightly"
+TREE = Path(__file__).resolve().parent.parent
+MARK = "PAWLOOP_STACK"
+_HEARTBEAT_S = 30
+_ZOMBIES = "pawloop: end runs whose process is gone"
+_STOP_S = 8.0
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The environment of every process of the stack, over the one that it was started in."""
+    store = settings.store.resolve()
+    return {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        "PYTHONUNBUFFERED": "1",
+        MARK: uuid.uuid4().hex,
+        "PAWLOOP_STORE": str(store),
+        "PAWLOOP_PROBLEM": settings.problem,
+        "PAWLOOP_PREFECT_PORT": str(settings.prefect_port),
+        "PAWLOOP_SERVER_URL": settings.server_url or server_url(settings),
+        "PREFECT_HOME": str(store / "prefect"),
+        "PREFECT_API_URL": api_url(settings),
+        "MALLOC_ARENA_MAX": "2",  # many threads on many arenas cost hundreds of megabytes
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(_HEARTBEAT_S),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
+        "PREFECT_TELEMETRY_ENABLE_RESOURCE_METRICS": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def server_url(settings: Settings) -> str:
+    """The inference server as seen from this machine."""
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    return f"http://{host}:{settings.port}"
+
+
+def api_url(settings: Settings) -> str:
+    """The Prefect server's API."""
+    return f"http://127.0.0.1:{settings.prefect_port}/api"
+
+
+def check_ports(settings: Settings) -> None:
+    """Raise ServerError that names each port that somebody else holds, and who."""
+    taken = [
+        f"PAWLOOP_{name}: port {port} of {host} is taken{_holder(port)}; stop that, or choose another port"
+        for name, host, port in (
+            ("PREFECT_PORT", "127.0.0.1", settings.prefect_port),
+            ("PORT", settings.host, settings.port),
+        )
+        if not _is_free(host, port)
+    ]
+    if taken:
+        raise ServerError("\n".join(taken))
+
+
+def prefect_answers(url: str) -> bool:
+    """Whether a Prefect server answers at this API address."""
+    try:
+        return httpx.get(f"{url}/health", timeout=2.0).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+def wait_for_prefect(url: str, timeout_s: float = 90.0) -> None:
+    """Return when the Prefect server answers. Raises ServerError when it does not in time."""
+    deadline = time.monotonic() + timeout_s
+    while not prefect_answers(url):
+        if time.monotonic() > deadline:
+            raise ServerError(f"{url}: the Prefect server does not answer after {timeout_s:.0f} s")
+        time.sleep(0.2)
+
+
+def set_up(settings: Settings) -> None:
+    """Pool, deployments and the automation against zombie runs, each made only where it is missing.
+
+    Deploys again only when `prefect.yaml` or the flows' code changed, since deploying replaces the
+    schedules, also those that somebody paused in the UI.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+
+    with get_client(sync_client=True) as client:
+        with contextlib.suppress(ObjectAlreadyExists):
+            client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+        try:
+            client.read_deployment_by_name(DEPLOYMENT)
+            is_deployed = True
+        except ObjectNotFound:
+            is_deployed = False
+    stamp, code = settings.store.resolve() / "prefect" / "deployed.json", _deployed_code()
+    if not is_deployed or not stamp.exists() or json.loads(stamp.read_text()) != code:
+        _deploy()
+        durable.write_json(stamp, code)
+    _end_zombies()
+
+
+def run_deployment(parameters: dict[str, object] | None = None) -> uuid.UUID:
+    """Start the deployment `retrain/nightly` once, unless a run of it is under way; its run's id."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import (
+        DeploymentFilter,
+        DeploymentFilterId,
+        FlowRunFilter,
+        FlowRunFilterState,
+        FlowRunFilterStateType,
+    )
+    from prefect.client.schemas.objects import StateType
+
+    active = [StateType.RUNNING, StateType.PENDING]
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name(DEPLOYMENT)
+        under_way = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=active))),
+            deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id])),
+        )
+        if under_way and parameters is None:
+            return under_way[0].id
+        return client.create_flow_run_from_deployment(deployment.id, parameters=parameters or {}).id
+
+
+def await_run(run_id: uuid.UUID, every_s: float = 1.0) -> tuple[str, str]:
+    """Wait until a run has ended; its state's name and message."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        while True:
+            state = client.read_flow_run(run_id).state
+            if state is not None and state.is_final():
+                return state.name or state.type.value, state.message or ""
+            time.sleep(every_s)
+
+
+def end_all(mark: str) -> None:
+    """Stop every process that still carries this stack's mark, such as a run that its worker left.
+
+    Runs live in process groups of their own, which the signal to the worker's group does not reach.
+    """
+    ours = [p for p in psutil.process_iter() if p.pid != os.getpid() and _carries(p, mark)]
+    for process in ours:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, alive = psutil.wait_procs(ours, timeout=_STOP_S)
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(alive, timeout=_STOP_S)
+
+
+def weight_mb() -> int:
+    """What the environment that runs this weighs on disk, megabytes."""
+    root = Path(sys.prefix)
+    return sum(p.lstat().st_blocks * 512 for p in root.rglob("*") if not p.is_dir()) // 10**6
+
+
+def _deployed_code() -> dict[str, str]:
+    files = [TREE / "prefect.yaml", *sorted((TREE / "flows").glob("*.py"))]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def _deploy() -> None:
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+    done = subprocess.run(command, cwd=TREE, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise PawloopError(f"prefect deploy failed:\n{done.stdout}{done.stderr}")
+
+
+def _end_zombies() -> None:
+    """Prefect's recipe against runs that died without a word (docs.prefect.io, "detect zombie flows")."""
+    from prefect.automations import Automation
+    from prefect.client.schemas.objects import StateType
+    from prefect.events.actions import ChangeFlowRunState
+    from prefect.events.schemas.automations import EventTrigger, Posture
+    from prefect.events.schemas.events import ResourceSpecification
+
+    try:
+        Automation.read(name=_ZOMBIES)  # type: ignore[unused-coroutine]  # synchronous here
+    except ValueError:  # its word for "not found"
+        Automation(
+            name=_ZOMBIES,
+            trigger=EventTrigger(
+                after={"prefect.flow-run.heartbeat"},
+                # Any word from the run, since a run may end in a state of another name.
+                expect={"prefect.flow-run.*"},
+                match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+                for_each={"prefect.resource.id"},
+                posture=Posture.Proactive,
+                threshold=1,
+                within=timedelta(seconds=3 * _HEARTBEAT_S),
+            ),
+            actions=[
+                ChangeFlowRunState(
+                    state=StateType.CRASHED, message="No heartbeat: the run's process is gone."
+                )
+            ],
+        ).create()
+
+
+def _is_free(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def _holder(port: int) -> str:
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if connection.laddr and connection.laddr.port == port and connection.status == "LISTEN":
+                name = psutil.Process(connection.pid).name() if connection.pid else "another user's process"
+                return f" by {name} (process {connection.pid})"
+    except psutil.Error:
+        return ""
+    return ""
+
+
+def _carries(process: psutil.Process, mark: str) -> bool:
+    try:
+        return bool(process.environ().get(MARK) == mark)
+    except (psutil.Error, OSError):
+        return False

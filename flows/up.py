@@ -1,0 +1,130 @@
+"""`pawloop up`: the whole stack in the foreground, from an empty folder to a model that answers.
+
+Knows the order in which things come up and what to say of it. Knows nothing about how each works.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+from honcho.environ import parse_procfile
+from honcho.manager import Manager
+
+from flows import stack
+from pawloop import durable
+from pawloop import problem as problems
+from pawloop.errors import PawloopError, ServerError
+from pawloop.registry import Registry
+from pawloop.settings import Settings
+from tasks import manifest, place
+
+_READY_S = 90.0
+
+
+def up(settings: Settings) -> int:
+    """Start everything, set up what is missing, train a first model; return when it is stopped.
+
+    Raises ServerError for a taken port, ProblemFileError for a problem that cannot be read: both before
+    anything is started.
+    """
+    spec = problems.load(settings.problem)
+    stack.check_ports(settings)
+    durable.write_bytes(settings.store / ".writable", b"")
+    environment = stack.environment(settings)
+    os.environ.update(environment)
+    manager = Manager()
+    for name, command in parse_procfile((stack.TREE / "Procfile").read_text()).processes.items():
+        manager.add_process(name, command, env=dict(os.environ), cwd=str(Path.cwd()))
+    story = _Story(settings, spec.name, manager)
+    threading.Thread(target=story.tell, daemon=True).start()
+    try:
+        manager.loop()
+    finally:
+        stack.end_all(environment[stack.MARK])
+    return 0 if manager.returncode in (0, 130, 143, None) and not story.has_failed else 1
+
+
+class _Story:
+    """What happens beside the processes, told on standard output."""
+
+    def __init__(self, settings: Settings, name: str, manager: Manager) -> None:
+        self.settings, self.name, self.manager = settings, name, manager
+        self.has_failed = False
+
+    def tell(self) -> None:
+        try:
+            self._set_up()
+        except PawloopError as error:
+            self.has_failed = True
+            _say(f"\npawloop: {error}\n")
+            self.manager.terminate()
+
+    def _set_up(self) -> None:
+        stack.wait_for_prefect(stack.api_url(self.settings))
+        stack.set_up(self.settings)
+        ui = f"http://127.0.0.1:{self.settings.prefect_port}"
+        if Registry(self.settings.store, self.name).aliases().champion is None:
+            run = stack.run_deployment()
+            _say(
+                f"\n{self.name} has no model yet: training the first one; watch it at\n"
+                f"  {ui}/runs/flow-run/{run}\n"
+            )
+            state, message = stack.await_run(run)
+            if Registry(self.settings.store, self.name).aliases().champion is None:
+                _say(
+                    f"\nThe first training ended without a model ({state}): {message}\n"
+                    f"Correct that, then start it again with `pawloop retrain` or the Run button at {ui}.\n"
+                )
+                return
+        model = self._served()
+        _say(self._banner(ui, model))
+
+    def _served(self) -> dict[str, Any]:  # Any: JSON's values
+        url, deadline = f"{stack.server_url(self.settings)}/readyz", time.monotonic() + _READY_S
+        while time.monotonic() < deadline:
+            try:
+                answer = httpx.get(url, timeout=2.0)
+            except httpx.HTTPError:
+                time.sleep(0.2)
+                continue
+            if answer.status_code == httpx.codes.OK:
+                model: dict[str, Any] = answer.json()["model"]
+                return model
+            time.sleep(0.2)
+        raise ServerError(f"{url}: the inference server is not ready after {_READY_S:.0f} s")
+
+    def _banner(self, ui: str, model: dict[str, Any]) -> str:
+        page = stack.server_url(self.settings)
+        lines = [
+            "",
+            f"Pawloop is ready: {model['name']} version {model['version']} answers.",
+            "",
+            f"  Prefect UI   {ui}",
+            f"  Try a photo  {page}/",
+            f"  API docs     {page}/docs",
+            "",
+            f"  curl -s --data-binary @{shlex.quote(str(self._photo()))} {page}/predict",
+            "",
+            f"  The installation weighs {stack.weight_mb():,} MB. Ctrl-C stops everything.",
+            "",
+        ]
+        return "\n".join(lines)
+
+    def _photo(self) -> Path:
+        """A photo to try: one of the problem's own that no training has seen."""
+        card = Registry(self.settings.store, self.name).champion(check=False)
+        assert card is not None  # the server answers with it
+        dataset = manifest.Dataset(self.settings.store, self.name, card.card.dataset.id)
+        path = place.path_of(dataset.photos("test")[0].location, self.settings.store.resolve())
+        here = Path.cwd()
+        return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201  (results go to standard output)

@@ -1,0 +1,59 @@
+"""Answers to many photo files, from a server or from the champion in this very process.
+
+Knows files and who answers. Knows nothing about printing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pawloop.client import Client
+from pawloop.errors import PhotoError, ServerError
+from pawloop.settings import Settings
+
+Answer = dict[str, Any]  # what POST /predict answers, or {"error": words}
+_AT_ONCE = 8
+
+
+def answer_all(
+    photos: Sequence[Path], settings: Settings, name: str, url: str, api_key: str | None
+) -> Iterator[tuple[Path, Answer]]:
+    """Each photo with its answer, in order; a photo that cannot be read has an error in its place.
+
+    Raises NoModelError when there is no champion, ServerError when no server answers at `url`.
+    """
+    if url:
+        yield from _from_server(photos, url, api_key)
+    else:
+        yield from _from_champion(photos, settings, name)
+
+
+def _from_champion(photos: Sequence[Path], settings: Settings, name: str) -> Iterator[tuple[Path, Answer]]:
+    from serve.predictor import Predictor
+
+    predictor = Predictor(settings, name)
+
+    def one(path: Path) -> Answer:
+        try:
+            return predictor.predict(path.read_bytes())
+        except (PhotoError, OSError) as error:
+            return {"error": str(error)}
+
+    with ThreadPoolExecutor(settings.thread_count) as pool:
+        yield from zip(photos, pool.map(one, photos), strict=True)
+
+
+def _from_server(photos: Sequence[Path], url: str, api_key: str | None) -> Iterator[tuple[Path, Answer]]:
+    with Client(url, api_key=api_key) as client, ThreadPoolExecutor(_AT_ONCE) as pool:
+
+        def one(path: Path) -> Answer:
+            try:
+                return asdict(client.predict(path))
+            except (ServerError, PhotoError, OSError) as error:
+                return {"error": str(error)}
+
+        yield from zip(photos, pool.map(one, photos), strict=True)

@@ -1,0 +1,314 @@
+"""The command line. Each command imports what it needs when it is called, so that `--help` is quick.
+
+Knows words, exit statuses and where results go: results to standard output, talk to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pawloop import problem as problems
+from pawloop import settings as machine
+from pawloop.errors import PawloopError, ProblemFileError, RegistryError, SettingsError, SourceError
+from pawloop.registry import Registry, names
+
+app = typer.Typer(
+    name="pawloop",
+    help="Keeps an image classifier good in production: retrains, proves, promotes and serves it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+models = typer.Typer(help="The registry of model versions: who serves, who served, what each is.")
+app.add_typer(models, name="models", no_args_is_help=True)
+
+talk = Console(stderr=True, highlight=False)
+out = Console(highlight=False)
+_ASKED_WRONGLY = (ProblemFileError, SettingsError, SourceError)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+ProblemName = Annotated[
+    str | None,
+    typer.Option("--problem", "-p", help="A name in problems/ or a path; else PAWLOOP_PROBLEM."),
+]
+
+
+def main() -> None:
+    """Run the command line: exit status 0, 1 (it failed) or 2 (it was asked wrongly)."""
+    try:
+        app()
+    except PawloopError as error:
+        talk.print(f"pawloop: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(2 if isinstance(error, _ASKED_WRONGLY) else 1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        talk.print(f"pawloop: {where}{error.strerror or error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+@app.command()
+def up(
+    photos: Annotated[str, typer.Option(help="Your photos, a folder or zip with a folder per class.")] = "",
+) -> None:
+    """Start everything in the foreground: Prefect, its worker, the inference server, a first model.
+
+    Example: `pawloop up --photos ~/photos`
+    """
+    from flows.up import up as start
+
+    if photos:
+        _take(photos)
+    sys.exit(start(machine.load()))
+
+
+@app.command()
+def init(
+    name: Annotated[str, typer.Argument(help="Name of the new problem, such as tools.")],
+    photos: Annotated[str, typer.Option(help="A folder or zip with a folder per class.")],
+) -> None:
+    """Write a commented problem file for your photos.
+
+    Example: `pawloop init tools --photos ~/photos/tools`
+    """
+    from tasks.formulate import formulate
+
+    out.print(str(formulate(name, photos)), soft_wrap=True)
+
+
+@app.command()
+def retrain(
+    problem: ProblemName = None,
+    source: Annotated[str | None, typer.Option(help="Photos instead of the problem's own.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Network instead of the problem's.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the training.")] = 0,
+    force: Annotated[bool, typer.Option(help="Train also when nothing is new.")] = False,
+) -> None:
+    """Retrain now, in this process; the run shows in the Prefect UI when its server is up.
+
+    Example: `pawloop retrain --problem cat-vs-dog --seed 1`
+    """
+    settings = machine.load()
+    problems.load(problem or settings.problem).varied(source, backbone)
+    from flows import stack
+
+    url = os.environ.get("PREFECT_API_URL") or stack.api_url(settings)
+    is_up = stack.prefect_answers(url)
+    os.environ |= {k: v for k, v in stack.environment(settings).items() if k not in ("PATH", stack.MARK)}
+    os.environ["PREFECT_API_URL"] = url if is_up else ""
+    if not is_up:
+        os.environ["PREFECT_SERVER_EPHEMERAL_ENABLED"] = "true"
+        os.environ["PAWLOOP_SERVER_URL"] = settings.server_url
+    from flows.retrain import retrain as flow
+
+    state = flow(problem, source, backbone, seed, force, return_state=True)
+    if state.is_failed() or state.is_crashed():
+        state.result()  # raises what went wrong
+    out.print(f"{state.name}: {state.message}", soft_wrap=True)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to bind; else PAWLOOP_HOST.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; else PAWLOOP_PORT.")] = None,
+    problem: ProblemName = None,
+    uds: Annotated[Path | None, typer.Option(help="A Unix socket instead of host and port.")] = None,
+    root_path: Annotated[str, typer.Option(help="Prefix that a proxy in front takes off.")] = "",
+    forwarded_allow_ips: Annotated[
+        str, typer.Option(help="Proxies whose word about the client is taken.")
+    ] = "127.0.0.1",
+) -> None:
+    """Serve the champion over HTTP until Ctrl-C.
+
+    Example: `pawloop serve --port 8000`
+    """
+    from serve.run import run
+
+    given = {"host": host, "port": port, "problem": problem}
+    chosen = machine.load().model_copy(update={k: v for k, v in given.items() if v is not None})
+    run(chosen, uds=uds, root_path=root_path, forwarded_allow_ips=forwarded_allow_ips)
+
+
+@app.command()
+def predict(
+    photos: Annotated[list[Path], typer.Argument(help="Image files.")],
+    url: Annotated[str, typer.Option(help="A running server; else the champion, in this process.")] = "",
+    api_key: Annotated[str, typer.Option(envvar="PAWLOOP_API_KEY", help="Key of that server.")] = "",
+    problem: ProblemName = None,
+    as_json: Json = False,
+) -> None:
+    """Say what is on photos, with the champion.
+
+    Example: `pawloop predict kitten.jpg --json`
+    """
+    from pawloop.answers import answer_all
+
+    settings = machine.load()
+    name = problems.load(problem or settings.problem).name
+    failed = 0
+    for path, answer in answer_all(photos, settings, name, url, api_key or None):
+        failed += "error" in answer
+        if as_json:
+            out.print_json(json.dumps({"photo": str(path), **answer}, ensure_ascii=False))
+        elif "error" in answer:
+            talk.print(f"{path}: {answer['error']}", style="red", markup=False, soft_wrap=True)
+        else:
+            doubt = f"  (ask a person: {answer['reason']})" if answer["abstained"] else ""
+            out.print(f"{path}: {answer['label']} {answer['probability']:.1%}{doubt}", soft_wrap=True)
+    if failed:
+        sys.exit(1)
+
+
+@models.command("list")
+def list_models(problem: ProblemName = None, as_json: Json = False) -> None:
+    """All versions of a problem's model, newest first.
+
+    Example: `pawloop models list`
+    """
+    registry = _registry(problem)
+    registry.repair()
+    aliases = registry.aliases()
+    parts = {aliases.previous: "previous", aliases.challenger: "challenger", aliases.champion: "champion"}
+    rows = []
+    for number in reversed(registry.numbers()):
+        version = registry.version(number, check=False)
+        card = version.card
+        part = parts.get(number, f"rejected: {version.rejection}" if version.rejection else "")
+        rows.append(
+            {
+                "version": number,
+                "part": part,
+                "accuracy": card.metrics["float32"]["accuracy"],
+                "expected_cost": card.metrics["float32"]["expected_cost"],
+                "backbone": card.backbone,
+                "dataset": card.dataset.id,
+                "run": card.run,
+                "made": card.created_at,
+            }
+        )
+    if as_json:
+        out.print_json(json.dumps(rows))
+    else:
+        _print_rows(registry.name, rows)
+
+
+@models.command("show")
+def show_model(
+    version: Annotated[int | None, typer.Argument(help="Its number; else the champion.")] = None,
+    problem: ProblemName = None,
+    as_json: Json = False,
+) -> None:
+    """A version's model card.
+
+    Example: `pawloop models show 3`
+    """
+    registry = _registry(problem)
+    found = registry.champion() if version is None else registry.version(version)
+    if found is None:
+        raise RegistryError(f"{registry.name} has no champion yet; run `pawloop retrain`")
+    if as_json:
+        out.print_json(found.card.model_dump_json())
+    else:
+        from rich.markdown import Markdown
+
+        out.print(Markdown((found.folder / "card.md").read_text(encoding="utf-8")))
+
+
+@models.command("promote")
+def promote_model(
+    what: Annotated[str, typer.Argument(help="A version's number, or the run of a refused challenger.")],
+    problem: ProblemName = None,
+    despite: Annotated[
+        str | None, typer.Option(help="Why the gate's verdict is overruled; kept in the card.")
+    ] = None,
+) -> None:
+    """Make a version champion by hand; the running server takes it within a second.
+
+    Example: `pawloop models promote 20261124-205411-3fa2 --despite "checked by eye"`
+    """
+    from tasks.release import promote_by_hand
+
+    registry = _registry(problem)
+    version = promote_by_hand(machine.load().store, registry, what, despite)
+    out.print(f"{registry.name} version {version.number} is champion")
+
+
+@models.command("rollback")
+def rollback_model(
+    problem: ProblemName = None,
+    reason: Annotated[str, typer.Option(help="Kept in the history.")] = "rolled back by hand",
+) -> None:
+    """Champion and previous change places.
+
+    Example: `pawloop models rollback --reason "wrong on night photos"`
+    """
+    registry = _registry(problem)
+    aliases = registry.rollback(reason)
+    out.print(f"{registry.name} version {aliases.champion} is champion again")
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what is missing, wrong or unreachable, and what to do about it.
+
+    Example: `pawloop doctor`
+    """
+    from pawloop.doctor import examine
+
+    findings = examine()
+    if as_json:
+        out.print_json(json.dumps([vars(finding) for finding in findings]))
+    for finding in [] if as_json else findings:
+        mark, style = {"good": ("✔", "green"), "told": ("·", "dim"), "bad": ("✘", "red")}[finding.kind]
+        out.print(f"{mark} {finding.what}", style=style, markup=False, soft_wrap=True)
+    if any(finding.kind == "bad" for finding in findings):
+        sys.exit(1)
+
+
+def _registry(problem: str | None) -> Registry:
+    settings = machine.load()
+    wanted = problem or settings.problem
+    known = names(settings.store)
+    name = wanted if wanted in known else problems.load(wanted).name
+    return Registry(settings.store, name)
+
+
+def _take(photos: str) -> None:
+    """Make photos the problem of this folder: a problem file, and its name in `.env`."""
+    from tasks.formulate import formulate
+
+    path = formulate(problems.slug(Path(photos).expanduser().resolve().stem), photos)
+    name, file = path.stem, Path(".env")
+    kept = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    setting = f"{machine.PREFIX}PROBLEM"
+    lines = [line for line in kept if not line.startswith(f"{setting}=")]
+    from pawloop import durable
+
+    durable.write_bytes(file, "\n".join([*lines, f"{setting}={name}", ""]).encode())
+    os.environ.pop(setting, None)
+    talk.print(f"Problem file {path}; .env now says {setting}={name}", markup=False, soft_wrap=True)
+
+
+def _print_rows(title: str, rows: list[dict[str, Any]]) -> None:  # Any: what a cell may hold
+    if not rows:
+        talk.print(f"{title} has no versions yet; run `pawloop retrain`")
+        return
+    table = Table(title=title)
+    for column in rows[0]:
+        table.add_column(column.replace("_", " "))
+    for row in rows:
+        table.add_row(*(f"{v:.4f}" if isinstance(v, float) else str(v) for v in row.values()))
+    out.print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""What is missing, wrong or unreachable on this machine, and what to do about it.
+
+Looks and tells; changes nothing. Knows settings, files and addresses.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import httpx
+
+from pawloop import problem as problems
+from pawloop import settings as machine
+from pawloop.errors import PawloopError
+from pawloop.problem import Problem
+from pawloop.registry import Registry
+from pawloop.settings import PREFIX, Settings
+
+_LITTLE_DISK_GB = 2
+_LITTLE_MEMORY_GB = 2
+_NEEDED = {
+    "serve": ("fastapi", "uvicorn", "onnxruntime"),
+    "train": ("torch", "prefect", "onnx", "sklearn", "pyarrow"),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """good: as it should be. told: neither good nor bad. bad: `what` says what to do."""
+
+    kind: Literal["good", "told", "bad"]
+    what: str
+
+
+def examine() -> list[Finding]:
+    """Everything worth knowing of this installation, in the order of a person's questions."""
+    findings = [_python(), *_packages()]
+    try:
+        settings = machine.load()
+    except PawloopError as error:
+        return [*findings, Finding("bad", str(error))]
+    findings += [*_sources(settings), *_store(settings)]
+    try:
+        problem = problems.load(settings.problem)
+    except PawloopError as error:
+        return [*findings, Finding("bad", str(error))]
+    findings.append(Finding("good", f"problem {problem.name}: {', '.join(problem.classes)}"))
+    return [*findings, *_photos(problem), *_model(settings, problem), *_servers(settings)]
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Finding("good", f"Python {version}, {machine.usable_cores()} cores for this process")
+
+
+def _packages() -> Iterator[Finding]:
+    for extra, modules in _NEEDED.items():
+        missing = [name for name in modules if importlib.util.find_spec(name) is None]
+        if missing:
+            yield Finding(
+                "bad" if extra == "serve" else "told",
+                f"{', '.join(missing)} missing: `pip install -c constraints.txt .[{extra}]` brings them",
+            )
+        else:
+            yield Finding("good", f"packages of the extra `{extra}` are installed")
+
+
+def _sources(settings: Settings) -> Iterator[Finding]:
+    file = Path(".env")
+    written = file.read_text(encoding="utf-8") if file.exists() else ""
+    for name in Settings.model_fields:
+        key = f"{PREFIX}{name.upper()}"
+        value = "(set)" if name == "admin_token" and settings.admin_token else getattr(settings, name)
+        source = "environment" if os.environ.get(key) else ".env" if f"{key}=" in written else "default"
+        if source != "default":
+            yield Finding("told", f"{key} = {value} (from {source})")
+
+
+def _store(settings: Settings) -> Iterator[Finding]:
+    store = settings.store.resolve()
+    existing = next(path for path in (store, *store.parents) if path.exists())
+    if not os.access(existing, os.W_OK):
+        yield Finding(
+            "bad",
+            f"{PREFIX}STORE: {existing} cannot be written by this user; give the right to, or name another",
+        )
+        return
+    free_gb = shutil.disk_usage(existing).free / 1e9
+    kind: Literal["good", "bad"] = "good" if free_gb > _LITTLE_DISK_GB else "bad"
+    hint = "" if kind == "good" else "; free some, or set PAWLOOP_STORE to a larger disk"
+    yield Finding(kind, f"store {store}: {free_gb:.0f} GB free{hint}")
+
+
+def _photos(problem: Problem) -> Iterator[Finding]:
+    for source in problem.data.sources:
+        if "://" in source:
+            yield Finding("told", f"photos from {source}")
+        elif Path(source).expanduser().exists():
+            yield Finding("good", f"photos in {source}")
+        else:
+            yield Finding("bad", f"{source}: no such folder or file; correct [data] sources")
+
+
+def _model(settings: Settings, problem: Problem) -> Iterator[Finding]:
+    registry = Registry(settings.store, problem.name)
+    try:
+        champion = registry.champion()
+    except PawloopError as error:
+        yield Finding("bad", str(error))
+        return
+    if champion is None:
+        yield Finding("told", f"{problem.name} has no model yet; `pawloop retrain` makes the first")
+        return
+    accuracy = champion.card.metrics["float32"]["accuracy"]
+    yield Finding("good", f"champion: version {champion.number}, accuracy {accuracy:.4f}, files whole")
+
+
+def _servers(settings: Settings) -> Iterator[Finding]:
+    prefect = f"http://127.0.0.1:{settings.prefect_port}/api/health"
+    serving = f"{settings.server_url or f'http://{settings.host}:{settings.port}'}/readyz"
+    for name, url in (("Prefect server", prefect), ("inference server", serving)):
+        try:
+            answer = httpx.get(url, timeout=2.0)
+        except httpx.HTTPError:
+            yield Finding("told", f"{name} does not answer at {url}; `make up` starts it")
+            continue
+        if answer.status_code == httpx.codes.OK:
+            yield Finding("good", f"{name} answers at {url}")
+        else:
+            yield Finding("bad", f"{name} at {url}: {answer.status_code} {answer.text[:200]}")

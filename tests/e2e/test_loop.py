@@ -1,0 +1,145 @@
+"""The loop, with a real Prefect server, worker and inference server: from nothing to a swapped model."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.e2e.stack import Caller, Stack, wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    made = Stack(tmp_path_factory.mktemp("stack"))
+    made.start()
+    yield made
+    made.stop()
+    for process in made.ours():
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+
+
+def test_up_ends_with_a_model_that_answers(stack: Stack) -> None:
+    stack.await_line("Pawloop is ready: sample version 1")
+    command = shlex.split(stack.await_line(r"^  curl -s"))
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert re.search(r'"label": "(cat|dog)"', said)
+    stack.await_line(r"weighs [\d,]+ MB")
+    answer = httpx.get(f"{stack.url}/readyz").json()
+    assert answer["model"] == {"name": "sample", "version": 1}
+    accuracy = httpx.get(f"{stack.url}/model").json()["metrics"]["float32"]["accuracy"]
+    assert accuracy >= 0.95
+
+
+def test_the_story_of_a_run_is_in_prefects_ui(stack: Stack) -> None:
+    artifacts = stack.prefect("/artifacts/filter")
+    kinds = {artifact["type"] for artifact in artifacts}
+    assert kinds == {"progress", "markdown"}
+    report = next(a for a in artifacts if a["key"] == "sample-report")["data"]
+    assert "data:image/png;base64," in report
+    assert len(report) <= 200_000
+    run = stack.flow_runs()[0]
+    assert run["name"] == "sample · version 1"
+    assert {"pawloop", "sample"} <= set(run["tags"])
+
+
+def test_another_seed_swaps_the_model_without_a_failed_call(stack: Stack) -> None:
+    with Caller(stack.url, stack.photo()) as caller:
+        done = stack.run("prefect", "deployment", "run", "retrain/nightly", "-p", "seed=1", "--watch")
+        assert done.returncode == 0, done.stdout + done.stderr
+        wait_until(lambda: 2 in caller.versions, 10, "version 2 answers")
+    assert caller.failures == []
+    assert caller.versions == {1, 2}
+    assert stack.aliases()["champion"] == 2
+
+
+def test_nothing_new_ends_as_unchanged(stack: Stack) -> None:
+    done = stack.run("prefect", "deployment", "run", "retrain/nightly", "-p", "seed=1", "--watch")
+    assert done.returncode == 0, done.stdout + done.stderr
+    last = stack.flow_runs()[-1]
+    assert last["state_name"] == "Unchanged"
+    assert stack.aliases()["champion"] == 2
+
+
+def test_the_command_line_knows_the_versions_and_rolls_back(stack: Stack) -> None:
+    listed = stack.run("pawloop", "models", "list", "--json")
+    assert '"champion"' in listed.stdout
+    assert '"previous"' in listed.stdout
+    rolled = stack.run("pawloop", "models", "rollback", "--reason", "a test")
+    assert rolled.returncode == 0, rolled.stderr
+    wait_until(
+        lambda: httpx.get(f"{stack.url}/readyz").json()["model"]["version"] == 1,
+        10,
+        "version 1 answers again",
+    )
+
+
+def engines(stack: Stack) -> list[psutil.Process]:
+    return [p for p in stack.ours() if "prefect.engine" in " ".join(p.cmdline())]
+
+
+def test_a_killed_run_and_worker_lose_nothing_and_the_next_run_succeeds(stack: Stack) -> None:
+    before = stack.aliases()
+    started = stack.run("prefect", "deployment", "run", "retrain/nightly", "-p", "seed=2")
+    assert started.returncode == 0, started.stderr
+    wait_until(lambda: bool(engines(stack)), 60, "the run's process starts")
+    time.sleep(6)
+    workers = [p for p in stack.ours() if "worker" in p.cmdline() and "start" in p.cmdline()]
+    for process in [*engines(stack), *workers]:
+        process.kill()
+    assert httpx.post(f"{stack.url}/predict", content=stack.photo()).status_code == httpx.codes.OK
+    assert stack.aliases() == before
+    # The runner ends the stack when one of its processes dies; a person starts it again.
+    stack.process.wait(60)
+    assert [p for p in stack.ours() if p.pid != os.getpid()] == []
+    stack.lines.clear()
+    stack.start()
+    stack.await_line("Pawloop is ready: sample version 1", 60)
+    done = stack.run("pawloop", "retrain", "--seed", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Version 3" in done.stdout
+
+
+def test_started_again_it_retrains_nothing_and_ctrl_c_leaves_no_process(stack: Stack) -> None:
+    assert stack.stop() == 0
+    assert stack.ours() == []
+    stack.start()
+    stack.await_line("Pawloop is ready: sample version 3", 60)
+    assert not any("deploy" in line for line in stack.lines)
+    assert stack.stop() == 0
+    assert stack.ours() == []
+
+
+def test_a_taken_port_is_named_before_anything_starts(stack: Stack, tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "http.server", str(stack.port), "--bind", "127.0.0.1"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as holder:
+        wait_until(lambda: _answers(stack.url), 10, "the other server is up")
+        said = stack.run("pawloop", "up")
+        holder.terminate()
+    assert said.returncode == 1
+    assert f"PAWLOOP_PORT: port {stack.port}" in said.stderr
+    assert str(holder.pid) in said.stderr
+
+
+def _answers(url: str) -> bool:
+    try:
+        httpx.get(url)
+    except httpx.HTTPError:
+        return False
+    return True
