@@ -1,0 +1,225 @@
+"""Ask a Pawloop server from Python, one photo or many, with or without asyncio.
+
+    from pawloop.client import Client
+    print(Client("http://127.0.0.1:8000").predict("cat.jpg").label)
+
+Knows the HTTP API and when it is worth asking again. Knows nothing about models.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import random
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pawloop.errors import PhotoError, PhotoFormatError, PhotoTooLargeError, ServerError
+
+Photo = Path | str | bytes | Image.Image | NDArray[np.uint8]
+
+_Outcome = httpx.Response | httpx.TransportError
+
+# Waits double from the first to the last, each by chance between a half and the whole of it, so that
+# many clients that were refused together do not come back together.
+_FIRST_WAIT_S: Final = 0.2
+_LONGEST_WAIT_S: Final = 5.0
+_AT_ONCE: Final = 8
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A server's answer for one photo.
+
+    probabilities: by class. reason: why a person should look, `cost` or `unfamiliar`, or None.
+    """
+
+    id: str
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+    abstained: bool
+    reason: Literal["cost", "unfamiliar"] | None
+    model: str
+    version: int
+
+
+class Client:
+    """A server, and a pool of connections to it."""
+
+    def __init__(
+        self, url: str, api_key: str | None = None, *, timeout_s: float = 30, attempts: int = 5
+    ) -> None:
+        """attempts: how often a photo is sent while the server is overloaded or cannot be reached."""
+        self._attempts = attempts
+        self._http = httpx.Client(base_url=url, headers=_headers(api_key), timeout=timeout_s)
+
+    def predict(self, photo: Photo) -> Prediction:
+        """What is on a photo: a path, an image file's bytes, a Pillow image or pixels [H, W, 3].
+
+        Raises PhotoError or a child of it for what cannot be read, ServerError for anything else.
+        """
+        content = encoded(photo)
+        waits = _waits(self._attempts)
+        while True:
+            outcome: _Outcome
+            try:
+                outcome = self._http.post("/predict", content=content)
+            except httpx.TransportError as error:
+                outcome = error
+            wait_s = _wait_s(outcome, waits)
+            if wait_s is None:
+                return _understood(outcome, str(self._http.base_url))
+            time.sleep(wait_s)
+
+    def predict_many(self, photos: Iterable[Photo]) -> Iterator[Prediction | PhotoError]:
+        """Answers in the order of the photos, several asked at once; an error for what is no photo."""
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            yield from pool.map(self._predict_or_error, photos)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def _predict_or_error(self, photo: Photo) -> Prediction | PhotoError:
+        try:
+            return self.predict(photo)
+        except PhotoError as error:
+            return error
+
+
+class AsyncClient:
+    """As Client, for asyncio."""
+
+    def __init__(
+        self, url: str, api_key: str | None = None, *, timeout_s: float = 30, attempts: int = 5
+    ) -> None:
+        """As Client."""
+        self._attempts = attempts
+        self._http = httpx.AsyncClient(base_url=url, headers=_headers(api_key), timeout=timeout_s)
+
+    async def predict(self, photo: Photo) -> Prediction:
+        """As Client.predict."""
+        content = encoded(photo)
+        waits = _waits(self._attempts)
+        while True:
+            outcome: _Outcome
+            try:
+                outcome = await self._http.post("/predict", content=content)
+            except httpx.TransportError as error:
+                outcome = error
+            wait_s = _wait_s(outcome, waits)
+            if wait_s is None:
+                return _understood(outcome, str(self._http.base_url))
+            await asyncio.sleep(wait_s)
+
+    async def predict_many(self, photos: Iterable[Photo]) -> AsyncIterator[Prediction | PhotoError]:
+        """As Client.predict_many."""
+        places = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(photo: Photo) -> Prediction | PhotoError:
+            async with places:
+                try:
+                    return await self.predict(photo)
+                except PhotoError as error:
+                    return error
+
+        tasks = [asyncio.ensure_future(one(photo)) for photo in photos]
+        try:
+            for task in tasks:
+                yield await task
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        await self.close()
+
+
+def encoded(photo: Photo) -> bytes:
+    """A photo as the bytes of an image file; what is in memory is sent without loss.
+
+    Raises PhotoError for a file that cannot be read or pixels that are no picture.
+    """
+    if isinstance(photo, bytes):
+        return photo
+    if isinstance(photo, (str, Path)):
+        try:
+            return Path(photo).read_bytes()
+        except OSError as error:
+            raise PhotoError(f"{photo}: cannot be read: {error.strerror}") from None
+    if isinstance(photo, np.ndarray):
+        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
+            raise PhotoFormatError(f"pixels must be uint8 [H, W, 3], not {photo.dtype} {list(photo.shape)}")
+        photo = Image.fromarray(photo)
+    file = io.BytesIO()
+    photo.save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def _headers(api_key: str | None) -> dict[str, str]:
+    return {"x-api-key": api_key} if api_key else {}
+
+
+def _waits(attempts: int) -> Iterator[float]:
+    """Seconds to wait after each attempt but the last."""
+    for attempt in range(attempts - 1):
+        yield min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt) * random.uniform(0.5, 1)
+
+
+def _wait_s(outcome: _Outcome, waits: Iterator[float]) -> float | None:
+    """How long to wait before the same is asked again, or None where that would change nothing."""
+    if isinstance(outcome, httpx.TransportError):
+        return next(waits, None)
+    if outcome.status_code != 503:
+        return None
+    wait_s = next(waits, None)
+    asked = outcome.headers.get("retry-after", "")
+    return max(wait_s, min(float(asked), _LONGEST_WAIT_S)) if wait_s and asked.isdecimal() else wait_s
+
+
+def _understood(response: _Outcome, url: str) -> Prediction:
+    """The answer in a response, or what went wrong as one of our errors."""
+    if isinstance(response, httpx.TransportError):
+        raise ServerError(f"{url} cannot be reached: {response}; is the server running?") from response
+    try:
+        value = response.json()
+        if response.is_success:
+            return _prediction(value)
+        detail = str(value["detail"])
+    except (ValueError, KeyError, TypeError):
+        raise ServerError(f"{url} answers {response.status_code}, but not as a Pawloop server does") from None
+    kinds = {400: PhotoError, 413: PhotoTooLargeError}
+    kind = PhotoFormatError if value.get("title") == "not an image" else kinds.get(response.status_code)
+    raise (kind or ServerError)(detail)
+
+
+def _prediction(value: dict[str, Any]) -> Prediction:  # Any: JSON
+    model = value["model"]
+    names = ("id", "label", "probability", "probabilities", "abstained", "reason")
+    return Prediction(
+        **{name: value[name] for name in names}, model=model["name"], version=int(model["version"])
+    )

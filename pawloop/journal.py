@@ -1,0 +1,228 @@
+"""The journal: what was answered, and what people say the right answer was.
+
+Tables and transactions, in SQLite or PostgreSQL; every call returns only when the disk has it. Knows SQL
+and the folder of kept photos. Knows nothing about threads, servers or what is learned from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    DateTime,
+    Float,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    event,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from pawloop.errors import JournalError
+
+Why = Literal["audit", "uncertain", "novel", "correction", "import"]
+Part = Literal["champion", "challenger"]
+
+_BUSY_MS: Final = 10_000
+_GONE_AT_ONCE: Final = 500
+
+_metadata = MetaData()
+_predictions = Table(
+    "predictions",
+    _metadata,
+    Column("id", String(36), primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False, index=True),
+    Column("photo_id", String(64), nullable=False, index=True),
+    Column("part", String(16), primary_key=True),
+    Column("model", String(64), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("precision", String(16), nullable=False),
+    Column("label", String, nullable=False),
+    Column("probabilities", JSON, nullable=False),
+    Column("reason", String(16)),
+    Column("latency_ms", Float, nullable=False),
+    Column("is_kept", Boolean, nullable=False),
+)
+# No foreign key: a person may be faster than the batch that holds the prediction.
+_labels = Table(
+    "labels",
+    _metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("prediction_id", String(36), nullable=False, index=True),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("label", String, nullable=False),
+    Column("why", String(16), nullable=False),
+    Column("inclusion", Float),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One answer of one model. part: what the model was; a challenger's answers were shown to nobody.
+
+    probabilities: by class. reason: why a person was asked, or None. is_kept: whether the photo's bytes
+    are in the folder of kept photos.
+    """
+
+    id: str
+    at: datetime
+    photo_id: str
+    part: Part
+    model: str
+    version: int
+    precision: str
+    label: str
+    probabilities: dict[str, float]
+    reason: str | None
+    latency_ms: float
+    is_kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a person says is on a photo. inclusion: how likely it was that this photo was asked about.
+
+    Only `audit` photos were drawn by chance, so they alone may judge a model; the others only teach.
+    """
+
+    prediction_id: str
+    at: datetime
+    label: str
+    why: Why
+    inclusion: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """An answer given to somebody, and the last word of a person about it."""
+
+    prediction: Prediction
+    label: Label
+
+
+class Journal:
+    """One journal; safe to use from several threads and processes."""
+
+    def __init__(self, url: str) -> None:
+        """Open the journal at a SQLAlchemy URL, and make its tables where they are missing.
+
+        Raises JournalError when it cannot be reached or written.
+        """
+        self._where = url.rpartition("@")[2]  # a password is nobody's business
+        with self._translated():
+            self._engine = create_engine(url)
+            if self._engine.dialect.name == "sqlite":
+                event.listen(self._engine, "connect", _be_durable)
+                if self._engine.url.database:
+                    Path(self._engine.url.database).parent.mkdir(parents=True, exist_ok=True)
+            _metadata.create_all(self._engine)
+
+    def add(self, predictions: Sequence[Prediction], labels: Sequence[Label] = ()) -> None:
+        """Write all of it in one transaction. Raises JournalError with nothing written."""
+        with self._transaction() as connection:
+            if predictions:
+                connection.execute(insert(_predictions), [_row(row) for row in predictions])
+            if labels:
+                connection.execute(insert(_labels), [_row(row) for row in labels])
+
+    def labelled(self, model: str) -> Iterator[Labelled]:
+        """Every answered photo of a model that somebody labelled, by its newest label, oldest first."""
+        newest = select(func.max(_labels.c.number)).group_by(_labels.c.prediction_id)
+        query = (
+            select(_predictions, *[column.label(f"label_{column.name}") for column in _labels.c])
+            .join(_labels, _labels.c.prediction_id == _predictions.c.id)
+            .where(_labels.c.number.in_(newest), _predictions.c.model == model)
+            .where(_predictions.c.part == "champion")
+            .order_by(_labels.c.number)
+        )
+        with self._transaction() as connection:
+            for row in connection.execute(query).mappings():
+                prediction = Prediction(**{name: row[name] for name in Prediction.__slots__})
+                yield Labelled(prediction, Label(**{name: row[f"label_{name}"] for name in Label.__slots__}))
+
+    def predictions(self, model: str, part: Part = "champion") -> Iterator[Prediction]:
+        """Every answer of a model in that part, oldest first."""
+        query = (
+            select(_predictions)
+            .where(_predictions.c.model == model, _predictions.c.part == part)
+            .order_by(_predictions.c.at, _predictions.c.id)
+        )
+        with self._transaction() as connection:
+            for row in connection.execute(query).mappings():
+                yield Prediction(**row)
+
+    def forgettable(self) -> list[str]:
+        """Ids of the oldest kept photos that nobody labelled, some hundreds of them."""
+        query = (
+            select(_predictions.c.photo_id)
+            .outerjoin(_labels, _labels.c.prediction_id == _predictions.c.id)
+            .where(_predictions.c.is_kept)
+            .group_by(_predictions.c.photo_id)
+            .having(func.count(_labels.c.number) == 0)
+            .order_by(func.min(_predictions.c.at))
+            .limit(_GONE_AT_ONCE)
+        )
+        with self._transaction() as connection:
+            return list(connection.execute(query).scalars())
+
+    def forget(self, photo_ids: Sequence[str]) -> None:
+        """Note that these photos are no longer kept."""
+        change = update(_predictions).where(_predictions.c.photo_id.in_(photo_ids)).values(is_kept=False)
+        with self._transaction() as connection:
+            connection.execute(change)
+
+    def pragmas(self) -> dict[str, str | int]:
+        """How SQLite is set up, as it says itself; empty for another database."""
+        if self._engine.dialect.name != "sqlite":
+            return {}
+        with self._transaction() as connection:
+            names = ("journal_mode", "synchronous", "busy_timeout")
+            return {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in names}
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        with self._translated(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, OSError, ModuleNotFoundError) as error:
+            reason = str(getattr(error, "orig", None) or error)
+            raise JournalError(
+                f"the journal {self._where} cannot be used: {reason}; see that the disk has room and the "
+                "folder can be written, or set PAWLOOP_JOURNAL"
+            ) from error
+
+
+def _row(entry: Prediction | Label) -> dict[str, object]:
+    # dataclasses.asdict copies what is inside, too, which takes as long as writing it
+    return {name: getattr(entry, name) for name in entry.__slots__}
+
+
+def _be_durable(connection: Any, _: object) -> None:  # Any: the database driver's own connection
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.close()

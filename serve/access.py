@@ -1,0 +1,130 @@
+"""Who may call: API keys, and no calls from other sites' pages.
+
+Plain ASGI, since a middleware that wraps requests and responses costs as much as the rest of the event
+loop's work. Knows headers and keys. Knows nothing about what is called.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from fastapi import Request
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pawloop.errors import ServerError
+from serve import problems
+
+# What answers nothing about anybody's photos: the page's shell asks for the key.
+PUBLIC: Final = frozenset(
+    {"/", "/docs", "/openapi.json", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"}
+)
+_PUBLIC_FOLDERS: Final = ("/static/", "/docs/")
+_READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_LINE = re.compile(r"([^:\s]+):([0-9a-f]{64})")
+
+
+def read_keys(path: Path) -> dict[str, str]:
+    """Names of clients by the SHA-256 of their key, from lines `name:sha256`; `#` starts a comment.
+
+    Raises ServerError that names the line at fault; a file without keys would lock everybody out.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ServerError(f"{path}: the API keys cannot be read: {error}") from None
+    names = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        entry = line.partition("#")[0].strip()
+        if not entry:
+            continue
+        found = _LINE.fullmatch(entry)
+        if not found:
+            raise ServerError(
+                f"{path}, line {number}: not `name:sha256-of-the-key`; "
+                "make one with `printf %s KEY | sha256sum`"
+            )
+        names[found[2]] = found[1]
+    if not names:
+        raise ServerError(f"{path}: holds no API key; add a line `name:sha256-of-the-key`")
+    return names
+
+
+class Keys:
+    """Middleware: 401 for calls without one of the keys, but for what is public."""
+
+    def __init__(self, app: ASGIApp, names: dict[str, str]) -> None:
+        self.app = app
+        self._digests = [digest.encode() for digest in names]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the call through, or answer it."""
+        if scope["type"] == "http" and not _is_public(scope) and not self._knows(Headers(scope=scope)):
+            refusal = HTTPException(
+                401,
+                "this server wants an API key, in the header x-api-key or as a bearer token",
+                {"WWW-Authenticate": "Bearer"},
+            )
+            await problems.response(refusal, scope)(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+    def _knows(self, headers: Headers) -> bool:
+        key = headers.get("x-api-key") or _bearer(headers)
+        digest = hashlib.sha256(key.encode()).hexdigest().encode()
+        # All are compared, each in constant time, so that time tells nothing.
+        return sum(hmac.compare_digest(digest, known) for known in self._digests) > 0
+
+
+class SameOrigin:
+    """Middleware: 403 for calls that change or cost something, made by another site's page."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the call through, or answer it."""
+        if scope["type"] == "http" and scope["method"] not in _READING and _is_foreign(scope):
+            refusal = HTTPException(
+                403, "pages of other sites may not call this server; a proxy in front must pass Host on"
+            )
+            await problems.response(refusal, scope)(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+
+def require_admin(request: Request, token: str) -> None:
+    """Raise HTTPException 403 unless the request carries the admin token, in x-admin-token or as bearer."""
+    if not token:
+        raise HTTPException(403, "this call needs an admin token, and PAWLOOP_ADMIN_TOKEN is not set")
+    shown = request.headers.get("x-admin-token") or _bearer(request.headers)
+    if not hmac.compare_digest(shown.encode(), token.encode()):
+        raise HTTPException(403, "this call needs the admin token, in the header x-admin-token")
+
+
+def _is_public(scope: Scope) -> bool:
+    path = problems.route_path(scope)
+    return path in PUBLIC or path.startswith(_PUBLIC_FOLDERS)
+
+
+def _bearer(headers: Headers) -> str:
+    kind, _, value = headers.get("authorization", "").partition(" ")
+    return value.strip() if kind.lower() == "bearer" else ""
+
+
+def _is_foreign(scope: Scope) -> bool:
+    origin = host = b""
+    for name, value in scope["headers"]:
+        if name == b"origin":
+            origin = value
+        elif name == b"host":
+            host = value
+    if not origin:
+        return False  # not a browser, or a browser of old that sends none for its own page
+    return urlsplit(origin.decode("latin-1")).netloc.lower() != host.decode("latin-1").lower()

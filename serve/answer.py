@@ -1,0 +1,69 @@
+"""One photo's answer: decode, infer, decide, in one go on one thread.
+
+Knows the model in service and the shape of an answer. Knows nothing about queues or HTTP.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+
+from pawloop import image
+from pawloop.decision import Reason, decide
+from serve.loading import Serving
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model says of one photo. probabilities: [C]. The times are seconds."""
+
+    id: str
+    serving: Serving
+    label: str
+    probabilities: tuple[float, ...]
+    reason: Reason | None
+    decode_s: float
+    inference_s: float
+
+    def as_dict(self) -> dict[str, object]:
+        """The answer as the API gives it."""
+        classes = self.serving.classes
+        return {
+            "id": self.id,
+            "label": self.label,
+            "probability": self.probabilities[classes.index(self.label)],
+            "probabilities": dict(zip(classes, self.probabilities, strict=True)),
+            "abstained": self.reason is not None,
+            "reason": self.reason,
+            "model": self.serving.model,
+        }
+
+
+def answer(serving: Serving, photo: bytes, max_pixels: int) -> Answer:
+    """Answer one encoded photo. Raises PhotoError or a child of it for what cannot be read."""
+    started = time.perf_counter()
+    pixels = image.decode(photo, serving.rule, max_pixels)
+    decoded = time.perf_counter()
+    outputs = serving.session.run(pixels[None], serving.outputs)
+    inferred = time.perf_counter()
+    probabilities = outputs["probabilities"]  # [1, C]
+    decisions = decide(probabilities, serving.costs, outputs.get("novelty"), serving.novelty_threshold)
+    return Answer(
+        id=new_id(),
+        serving=serving,
+        label=serving.classes[int(decisions.label[0])],
+        probabilities=tuple([round(p, 6) for p in probabilities[0].tolist()]),
+        reason=decisions.reasons[0],
+        decode_s=decoded - started,
+        inference_s=inferred - decoded,
+    )
+
+
+def new_id() -> str:
+    """A UUID of version 7 (RFC 9562): unique, and sorted by the millisecond it was made in."""
+    value = time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10))
+    value = value & ~(0xF << 76) | 7 << 76  # version
+    value = value & ~(0x3 << 62) | 2 << 62  # variant
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

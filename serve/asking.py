@@ -1,0 +1,86 @@
+"""A request's photo in the engine's queue: its deadline, and whether anybody still waits for it.
+
+Knows requests and the engine. Knows nothing about answers' form.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from fastapi import Request
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from pawloop.settings import Settings
+from serve.engine import Done, Engine, Job
+from serve.loading import Serving
+
+T = TypeVar("T")
+
+TIMEOUT_HEADER: Final = "x-request-timeout-ms"
+# Watching whether the client left costs a task, so only those are watched that wait for long.
+_UNWATCHED_S: Final = 0.03
+
+
+def deadline(request: Request, settings: Settings) -> float:
+    """When the client wants its answer at the latest, on the clock of `time.monotonic`."""
+    asked = request.headers.get(TIMEOUT_HEADER)
+    if asked is None:
+        return time.monotonic() + settings.timeout_ms / 1000
+    if not asked.isdecimal() or not 0 < int(asked) < 10**9:
+        raise HTTPException(422, f'{TIMEOUT_HEADER}: "{asked}" is not a whole number of milliseconds')
+    return time.monotonic() + int(asked) / 1000
+
+
+async def result(engine: Engine, work: Callable[[Serving], T], deadline: float, request: Request) -> Done[T]:
+    """What `work` returns on one of the engine's threads.
+
+    Raises as `Engine.submit`, and ClientDisconnect when the client left while its photo waited.
+    """
+    job = engine.submit(work, deadline)
+    watchers: list[asyncio.Task[None]] = []
+
+    def watch() -> None:
+        if engine.is_waiting(job):
+            watchers.append(job.loop.create_task(_drop_when_gone(engine, job, request)))
+
+    timer = job.loop.call_later(_UNWATCHED_S, watch)
+    try:
+        return await job.future
+    except asyncio.CancelledError:
+        if watchers and watchers[0].done():
+            raise ClientDisconnect from None
+        engine.drop(job)
+        raise
+    finally:
+        timer.cancel()
+        for watcher in watchers:
+            watcher.cancel()
+
+
+async def each(count: int, width: int, ask: Callable[[int], Awaitable[None]]) -> None:
+    """Call `ask` with 0 … count - 1, `width` of them at once, so that others find a place, too.
+
+    Raises what the first that failed raised; the others are given up.
+    """
+    rest = iter(range(count))
+
+    async def take() -> None:
+        for index in rest:
+            await ask(index)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(width, count)):
+                group.create_task(take())
+    except BaseExceptionGroup as several:
+        raise several.exceptions[0] from None
+
+
+async def _drop_when_gone(engine: Engine, job: Job[T], request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    engine.drop(job)

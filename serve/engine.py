@@ -1,0 +1,192 @@
+"""Threads that answer: one bounded queue, in front of it a door that says no at once.
+
+Knows threads, deadlines and which model is in service. Knows nothing about HTTP, photos or what a job
+does: a job is a function of the model in service, run whole on one thread. Decoding and inference let go
+of the GIL, so as many threads as cores come near the bare limit of the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Final, Generic, TypeVar
+
+from pawloop.errors import NoModelError, OverloadedError
+from serve.loading import Serving
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+_MEMORY: Final = 0.05  # weight of the newest job in the moving average of their cost
+_FIRST_GUESS_S: Final = 0.01  # of a job's cost, before any was measured
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Generic[T]):
+    """What a job returned, and the seconds that it waited and worked."""
+
+    value: T
+    waited_s: float
+    worked_s: float
+
+
+class Job(Generic[T]):
+    """One piece of work in the queue, and the future of its answer."""
+
+    __slots__ = ("deadline", "future", "loop", "queued_at", "work")
+
+    def __init__(
+        self, work: Callable[[Serving], T], deadline: float, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.work = work
+        self.deadline = deadline
+        self.loop = loop
+        self.future: asyncio.Future[Done[T]] = loop.create_future()
+        self.queued_at = time.monotonic()
+
+
+class Engine:
+    """A pool of threads around the model in service."""
+
+    def __init__(self, threads: int, queue: int) -> None:
+        """threads: jobs that run at once. queue: jobs that may wait for one of them."""
+        self.thread_count = threads
+        self.queue_length = queue
+        self.job_s = _FIRST_GUESS_S
+        self._serving: Serving | None = None
+        self._waiting: deque[Job[object]] = deque()
+        # A token for each job wakes one thread. Both structures are single C calls, so no lock is held
+        # in Python; a job that was taken out of the queue leaves a token that finds nothing.
+        self._tokens: SimpleQueue[bool] = SimpleQueue()
+        self._running: set[int] = set()
+        self._threads = [
+            threading.Thread(target=self._work, args=(n,), name=f"inference-{n}", daemon=True)
+            for n in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def serving(self) -> Serving:
+        """The model in service. Raises NoModelError while there is none."""
+        serving = self._serving
+        if serving is None:
+            raise NoModelError("no model yet, run a retrain (`pawloop retrain`) and it is taken into service")
+        return serving
+
+    def serve(self, serving: Serving | None) -> None:
+        """Put a model in service, or none. Jobs that run keep the one they started with."""
+        self._serving = serving
+
+    @property
+    def has_model(self) -> bool:
+        """Whether there is a model in service."""
+        return self._serving is not None
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait for a thread."""
+        return len(self._waiting)
+
+    @property
+    def running(self) -> int:
+        """Jobs that a thread works on."""
+        return len(self._running)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether a thread has nothing to do."""
+        return len(self._running) + len(self._waiting) < self.thread_count
+
+    def admit(self, deadline: float) -> None:
+        """Raise OverloadedError when a job that came now would find no place, or no thread in time.
+
+        deadline: on the clock of `time.monotonic`.
+        """
+        ahead = len(self._waiting)
+        if ahead == 0:
+            return
+        wait_s = (ahead + 1) * self.job_s / self.thread_count
+        if ahead >= self.queue_length:
+            raise OverloadedError(f"the queue is full ({ahead}); try again in {wait_s:.1f} s", wait_s)
+        if time.monotonic() + wait_s + self.job_s > deadline:
+            raise OverloadedError(
+                f"the queue ({ahead}) leaves no time to answer before the deadline; "
+                f"try again in {wait_s:.1f} s, or allow more time",
+                wait_s,
+            )
+
+    def submit(self, work: Callable[[Serving], T], deadline: float) -> Job[T]:
+        """Queue `work` from the event loop; `job.future` resolves on that loop.
+
+        Raises as `admit` does. The future raises what `work` raises, OverloadedError when its deadline
+        passed in the queue, NoModelError when there is no model.
+        """
+        self.admit(deadline)
+        job = Job(work, deadline, asyncio.get_running_loop())
+        self._waiting.append(job)  # type: ignore[arg-type]  # a Job[T] among the Job[object]
+        self._tokens.put(True)
+        return job
+
+    def is_waiting(self, job: Job[T]) -> bool:
+        """Whether no thread has taken the job yet."""
+        return job in self._waiting
+
+    def drop(self, job: Job[T]) -> bool:
+        """Take a job out of the queue, as nobody wants its answer; False when a thread has it already."""
+        try:
+            self._waiting.remove(job)  # type: ignore[arg-type]  # as in submit
+        except ValueError:
+            return False
+        job.future.cancel()
+        return True
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """Finish what is queued, then end the threads."""
+        for _ in self._threads:
+            self._tokens.put(False)
+        until = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def _work(self, number: int) -> None:
+        while self._tokens.get():
+            try:
+                job = self._waiting.popleft()
+            except IndexError:
+                continue
+            self._running.add(number)
+            self._run(job)
+            self._running.discard(number)
+            del job  # or an idle thread would keep its last photo and model alive
+
+    def _run(self, job: Job[object]) -> None:
+        started = time.monotonic()
+        try:
+            if started > job.deadline:
+                raise OverloadedError("the deadline passed while the photo waited", self.job_s)
+            value = job.work(self.serving)
+        # the thread must survive any job; whoever waits for the future gets the error
+        except BaseException as error:
+            _resolve(job, job.future.set_exception, error)
+        else:
+            worked = time.monotonic() - started
+            self.job_s += _MEMORY * (worked - self.job_s)
+            _resolve(job, job.future.set_result, Done(value, started - job.queued_at, worked))
+
+
+def _resolve(job: Job[object], settle: Callable[[T], None], outcome: T) -> None:
+    def on_loop() -> None:
+        if not job.future.done():  # a client that left cancelled it
+            settle(outcome)
+
+    try:
+        job.loop.call_soon_threadsafe(on_loop)
+    except RuntimeError:
+        log.debug("the event loop ended before its answer came")

@@ -1,0 +1,72 @@
+"""`/healthz` and `/readyz`: whether the server lives, and what it serves.
+
+Public, also where API keys are asked for. Knows nothing about requests for answers.
+"""
+
+from __future__ import annotations
+
+import json
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from serve import state
+from serve.predict import Model
+from serve.routes import Bare
+
+router = APIRouter(route_class=Bare, tags=["health"])
+
+NO_MODEL = "no model yet, run a retrain"
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    alive: bool = True
+
+
+class Refused(BaseModel):
+    """A version that was not taken into service."""
+
+    version: int = Field(examples=[4])
+    reason: str = Field(examples=["model.onnx: its bytes are not those that card.json describes"])
+    at: str = Field(examples=["2026-11-24T21:00:00+00:00"])
+
+
+class Readiness(BaseModel):
+    """What is served, and what was refused. detail: only while there is nothing to serve."""
+
+    ready: bool
+    model: Model | None
+    refused: list[Refused]
+    detail: str | None = None
+
+
+@router.get("/healthz", response_model=None, responses={200: {"model": Alive}})
+async def healthz(_: Request) -> Response:
+    """Whether the process lives and its event loop turns; 200 even without a model.
+
+    curl http://127.0.0.1:8000/healthz
+    """
+    return _json({"alive": True})
+
+
+@router.get("/readyz", response_model=None, responses={200: {"model": Readiness}, 503: {"model": Readiness}})
+async def readyz(request: Request) -> Response:
+    """Which model version answers now; 503 while there is none.
+
+    curl http://127.0.0.1:8000/readyz
+
+    `refused` tells versions that were not taken into service, with the reason.
+    """
+    live = state.of(request)
+    refused = [refusal.as_dict() for refusal in live.watcher.refused]
+    if not live.engine.has_model:
+        return _json({"ready": False, "model": None, "refused": refused, "detail": NO_MODEL}, 503)
+    return _json({"ready": True, "model": live.engine.serving.model, "refused": refused})
+
+
+def _json(value: object, status: int = 200) -> Response:
+    content = json.dumps(value, ensure_ascii=False).encode()
+    return Response(content, status, {"Cache-Control": "no-store"}, "application/json")

@@ -1,0 +1,196 @@
+"""`/v2/models/{name}/infer`: inference in the Open Inference Protocol's own words.
+
+Knows what may go in and come out. Knows nothing about how tensors look on the wire (serve.tensors) or how
+jobs find a thread (serve.engine).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+from fastapi import APIRouter, Request
+from numpy.typing import NDArray
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from pawloop import image
+from pawloop.decision import decide
+from serve import asking, problems, state, tensors, uploads
+from serve.engine import Done
+from serve.loading import Serving
+from serve.routes import Bare
+from serve.tensors import Tensor
+from serve.v2 import TAG, named
+
+router = APIRouter(
+    prefix="/v2", route_class=Bare, tags=[TAG],
+    responses=problems.responses_v2(400, 401, 403, 404, 408, 413, 415, 422, 503),
+)  # fmt: skip
+
+_TENSOR: Final = {
+    "type": "object",
+    "required": ["name", "datatype", "shape"],
+    "properties": {
+        "name": {"enum": ["image", "photo"]},
+        "datatype": {"enum": ["UINT8", "BYTES"]},
+        "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}},
+        "data": {"type": "array"},
+        "parameters": {"type": "object"},
+    },
+}
+_CALL: Final = {
+    "type": "object",
+    "required": ["inputs"],
+    "properties": {
+        "id": {"type": "string"},
+        "inputs": {"type": "array", "items": _TENSOR, "minItems": 1, "maxItems": 1},
+        "outputs": {"type": "array", "items": {"type": "object", "required": ["name"]}},
+        "parameters": {"type": "object"},
+    },
+}
+_BODY: Final[dict[str, Any]] = {  # Any: OpenAPI
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": _CALL},
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
+
+Batch = NDArray[np.uint8] | list[bytes]
+
+_WORTH_COMPRESSING_BYTES: Final = 1024
+_PARSED_ON_THE_LOOP_BYTES: Final = 1 << 16
+_WINDOW_BITS: Final = {"gzip": 31, "deflate": 15}
+
+
+@router.post("/models/{name}/infer", response_model=None, openapi_extra=_BODY)
+@router.post("/models/{name}/versions/{version}/infer", response_model=None, openapi_extra=_BODY)
+async def infer(request: Request) -> Response:
+    """Run the model on pixels (`image`, UINT8 [N, S, S, 3]) or on encoded photos (`photo`, BYTES [N]).
+
+        curl -d '{"inputs": [{"name": "photo", "datatype": "BYTES", "shape": [1], "data": ["…base64…"]}]}' \\
+             http://127.0.0.1:8000/v2/models/cat-vs-dog/infer
+
+    Outputs are those of the model and `label`, the class of least expected cost. Binary tensors, `outputs`,
+    `parameters` (`binary_data_output`, `timeout` in microseconds), gzip and deflate are understood.
+    """
+    live = state.of(request)
+    serving = named(request)
+    deadline = asking.deadline(request, live.settings)
+    live.engine.admit(deadline)
+    content = await uploads.body(request, live.settings)
+    call = await _called(content, request, live.settings.max_bytes)
+    if call.timeout_s is not None:
+        deadline = min(deadline, time.monotonic() + call.timeout_s)
+    batch = _batch(call.inputs, serving)
+    names = _wanted(call, serving)
+    parts: list[dict[str, Tensor]] = [{} for _ in batch]  # batches gain nothing on a CPU
+
+    async def ask(index: int) -> None:
+        run = partial(_run, serving, batch[index], names, live.settings.max_pixels)
+        # All parts by the model that the answer names, whichever is in service by then.
+        done: Done[dict[str, Tensor]] = await asking.result(live.engine, lambda _: run(), deadline, request)
+        parts[index] = done.value
+
+    await asking.each(len(parts), live.engine.thread_count, ask)
+    header = {"model_name": serving.model["name"], "model_version": str(serving.number)}
+    if call.id is not None:
+        header["id"] = call.id
+    binary = {name: (call.outputs or {}).get(name, call.is_binary) for name in names}
+    body, header_length = tensors.write(header, {name: _joined(parts, name) for name in names}, binary)
+    return _compressed(request, body, header_length)
+
+
+async def _called(content: bytes, request: Request, max_bytes: int) -> tensors.Call:
+    is_cheap = tensors.HEADER_LENGTH in request.headers and "content-encoding" not in request.headers
+    if is_cheap or len(content) <= _PARSED_ON_THE_LOOP_BYTES:
+        return _call(content, request, max_bytes)
+    return await asyncio.to_thread(_call, content, request, max_bytes)
+
+
+def _call(content: bytes, request: Request, max_bytes: int) -> tensors.Call:
+    coding = request.headers.get("content-encoding", "identity").lower()
+    if coding != "identity":
+        content = _inflated(content, coding, max_bytes)
+    length = request.headers.get(tensors.HEADER_LENGTH)
+    if length is not None and not length.isdecimal():
+        raise HTTPException(400, f"{tensors.HEADER_LENGTH}: {length!r} is no length")
+    return tensors.read(content, None if length is None else int(length))
+
+
+def _inflated(content: bytes, coding: str, max_bytes: int) -> bytes:
+    if coding not in _WINDOW_BITS:
+        raise HTTPException(415, f"content-encoding {coding}: only gzip and deflate are understood")
+    inflater = zlib.decompressobj(_WINDOW_BITS[coding])
+    try:
+        plain = inflater.decompress(content, max_bytes + 1)
+    except zlib.error as error:
+        raise HTTPException(400, f"the body is not {coding}: {error}") from None
+    if len(plain) > max_bytes:
+        raise HTTPException(413, f"the body is larger than {max_bytes:,} bytes once unpacked")
+    if not inflater.eof:
+        raise HTTPException(400, f"the body is not whole {coding}")
+    return plain
+
+
+def _batch(inputs: Mapping[str, Tensor], serving: Serving) -> Batch:
+    """What to run the model on: pixels [N, S, S, 3], or N encoded photos."""
+    pixels, photos = inputs.get("image"), inputs.get("photo")
+    if len(inputs) == 1 and isinstance(photos, list) and photos:
+        return photos
+    if len(inputs) == 1 and isinstance(pixels, np.ndarray):
+        size = serving.rule.size
+        if pixels.ndim == 4 and pixels.shape[1:] == (size, size, 3) and len(pixels):
+            return pixels.astype(np.uint8, copy=False)
+        raise HTTPException(400, f'"image" has shape {list(pixels.shape)}, not [N, {size}, {size}, 3]')
+    raise HTTPException(400, 'send one input: "image" (UINT8 [N, S, S, 3]) or "photo" (BYTES [N])')
+
+
+def _wanted(call: tensors.Call, serving: Serving) -> tuple[str, ...]:
+    known = (*serving.session.outputs, "label")
+    names = known if call.outputs is None else tuple(call.outputs)
+    for name in names:
+        if name not in known:
+            raise HTTPException(400, f'there is no output "{name}" (outputs: {", ".join(known)})')
+    return names
+
+
+def _run(
+    serving: Serving, photo: bytes | NDArray[np.uint8], names: tuple[str, ...], max_pixels: int
+) -> dict[str, Tensor]:
+    """The outputs of one photo, each with one row. photo: encoded, or pixels [S, S, 3]."""
+    pixels = image.decode(photo, serving.rule, max_pixels) if isinstance(photo, bytes) else photo
+    outputs = serving.session.run(pixels[None], tuple({*names, *serving.outputs} - {"label"}))
+    answers: dict[str, Tensor] = {name: outputs[name] for name in names if name != "label"}
+    if "label" in names:
+        novelty = outputs.get("novelty")
+        made = decide(outputs["probabilities"], serving.costs, novelty, serving.novelty_threshold)
+        answers["label"] = [serving.classes[index].encode() for index in made.label]
+    return answers
+
+
+def _joined(parts: list[dict[str, Tensor]], name: str) -> Tensor:
+    pieces = [part[name] for part in parts]
+    if isinstance(pieces[0], list):
+        return [text for piece in pieces for text in piece]
+    return np.concatenate(pieces)
+
+
+def _compressed(request: Request, body: bytes, header_length: int | None) -> Response:
+    headers = {} if header_length is None else {tensors.HEADER_LENGTH: str(header_length)}
+    accepted = request.headers.get("accept-encoding", "").lower()
+    coding = next((name for name in _WINDOW_BITS if name in accepted), None)
+    if coding and len(body) >= _WORTH_COMPRESSING_BYTES:
+        deflater = zlib.compressobj(1, zlib.DEFLATED, _WINDOW_BITS[coding])
+        body = deflater.compress(body) + deflater.flush()
+        headers["Content-Encoding"] = coding
+    kind = "application/json" if header_length is None else "application/octet-stream"
+    return Response(body, headers=headers, media_type=kind)

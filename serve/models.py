@@ -1,0 +1,96 @@
+"""`GET /model` and `GET /models`: the card in service, and the versions there are.
+
+Reads the registry as it is at the time of the call. Knows nothing about how models are served.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+from pawloop.card import Card, Precision
+from pawloop.errors import RegistryError
+from pawloop.registry import Aliases, Registry
+from serve import problems, state
+
+router = APIRouter(tags=["models"], responses=problems.responses(401, 503))
+
+
+class InService(Card):
+    """The card of the model in service, and which of its variants answers."""
+
+    precision: Precision
+
+
+class Listed(BaseModel):
+    """One version in short. damaged: why its card cannot be read; all else is then empty."""
+
+    version: int
+    aliases: list[str] = Field(examples=[["champion"]])
+    is_serving: bool
+    created_at: str | None = None
+    backbone: str | None = None
+    dataset: str | None = None
+    metrics: dict[str, dict[str, float]] = Field({}, examples=[{"float32": {"accuracy": 0.98}}])
+    rejected: str | None = None
+    damaged: str | None = None
+
+
+class Versions(BaseModel):
+    """All versions of a model, the newest first."""
+
+    name: str
+    versions: list[Listed]
+
+
+@router.get("/model")
+def model(request: Request) -> InService:
+    """The card of the model in service: data, recipe, metrics, the gate's verdict, limits.
+
+    curl http://127.0.0.1:8000/model
+    """
+    serving = state.of(request).engine.serving
+    return InService(**dict(serving.version.card), precision=serving.precision)
+
+
+@router.get("/models")
+def models(request: Request) -> Versions:
+    """Every version in the registry, with its part (champion, previous, challenger) and key metrics.
+
+    curl http://127.0.0.1:8000/models
+    """
+    live = state.of(request)
+    aliases = live.registry.aliases()
+    serving = live.engine.serving.number if live.engine.has_model else None
+    numbers = sorted(live.registry.numbers(), reverse=True)
+    listed = [_listed(live.registry, number, aliases, number == serving) for number in numbers]
+    return Versions(name=live.registry.name, versions=listed)
+
+
+def _listed(registry: Registry, number: int, aliases: Aliases, is_serving: bool) -> Listed:
+    parts = [part for part in ("champion", "previous", "challenger") if getattr(aliases, part) == number]
+    try:
+        version = registry.version(number, check=False)
+    except RegistryError as error:
+        return Listed(version=number, aliases=parts, is_serving=is_serving, damaged=str(error))
+    card = version.card
+    return Listed(
+        version=number,
+        aliases=parts,
+        is_serving=is_serving,
+        created_at=card.created_at,
+        backbone=card.backbone,
+        dataset=card.dataset.id,
+        metrics={precision: _numbers(metrics) for precision, metrics in card.metrics.items()},
+        rejected=version.rejection,
+    )
+
+
+def _numbers(metrics: dict[str, Any]) -> dict[str, float]:  # Any: as in the card
+    return {
+        name: float(value)
+        for name, value in metrics.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }

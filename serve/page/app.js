@@ -1,0 +1,215 @@
+// The page's behaviour: a photo goes to the server, its answer comes back, a person may correct it.
+// Knows the HTTP API and this document. All addresses are relative, so it works behind any prefix.
+
+const POLL_MS = 2000;
+const REASONS = {
+  cost: "The model is not sure enough: a person should look at this photo.",
+  unfamiliar: "This photo is unlike anything the model was trained on, so do not trust its answer.",
+};
+
+const part = (id) => document.getElementById(id);
+const history = [];
+let shown = null; // the entry of the history that is on display
+
+class Trouble extends Error {}
+
+async function call(path, options = {}) {
+  const key = sessionStorage.getItem("key");
+  const headers = { ...options.headers, ...(key ? { "x-api-key": key } : {}) };
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers });
+  } catch {
+    throw new Trouble("The server cannot be reached. Is it running?");
+  }
+  const value = await response.json().catch(() => ({}));
+  if (response.ok) return value;
+  if (response.status === 401) askForKey();
+  throw new Trouble(value.detail ?? `The server answered ${response.status}.`);
+}
+
+async function watchModel() {
+  const live = part("live");
+  try {
+    const response = await fetch("readyz");
+    const { model, refused } = await response.json();
+    live.dataset.state = model ? "ready" : "waiting";
+    live.textContent = model
+      ? `${model.name} · version ${model.version}`
+      : "no model yet: the first training is under way";
+    const latest = refused?.at(-1);
+    live.title = latest ? `version ${latest.version} was refused: ${latest.reason}` : "";
+  } catch {
+    live.dataset.state = "gone";
+    live.textContent = "the server cannot be reached";
+  }
+  setTimeout(watchModel, POLL_MS);
+}
+
+async function ask(files) {
+  for (const file of files) {
+    const entry = { file, url: URL.createObjectURL(file), answer: null, trouble: null, corrected: null };
+    shown = entry;
+    show(entry);
+    await answer(entry);
+    history.unshift(entry);
+    if (shown === entry) show(entry);
+    listHistory();
+  }
+}
+
+async function answer(entry) {
+  const started = performance.now();
+  try {
+    entry.answer = await call("predict", {
+      method: "POST",
+      headers: { "content-type": entry.file.type.startsWith("image/") ? entry.file.type : "application/octet-stream" },
+      body: entry.file,
+    });
+    entry.trouble = null;
+    entry.ms = performance.now() - started;
+  } catch (error) {
+    if (!(error instanceof Trouble)) throw error;
+    entry.trouble = error.message;
+  }
+}
+
+async function correct(entry, label) {
+  try {
+    await call("feedback", {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ id: entry.answer.id, label }),
+    });
+    entry.corrected = label;
+    entry.trouble = null;
+  } catch (error) {
+    if (!(error instanceof Trouble)) throw error;
+    entry.trouble = error.message;
+  }
+  if (shown === entry) show(entry);
+}
+
+function show(entry) {
+  shown = entry;
+  part("drop").classList.add("filled");
+  part("invitation").hidden = true;
+  part("no-preview").hidden = true;
+  const photo = part("photo");
+  photo.hidden = false;
+  photo.alt = entry.answer ? `your photo, answered ${entry.answer.label}` : "your photo";
+  photo.src = entry.url;
+
+  say("trouble", entry.trouble);
+  part("answer").hidden = !entry.answer && !!entry.trouble;
+  part("answer").classList.toggle("asking", !entry.answer);
+  if (entry.answer) showAnswer(entry);
+  for (const button of document.querySelectorAll("#history button")) {
+    button.setAttribute("aria-current", button.entry === entry);
+  }
+}
+
+function showAnswer(entry) {
+  const { label, probabilities, reason, model } = entry.answer;
+  part("label").textContent = reason ? `${label}?` : label;
+  say("reason", reason && REASONS[reason]);
+  const sorted = Object.entries(probabilities).sort((a, b) => b[1] - a[1]);
+  part("bars").replaceChildren(...sorted.map(([name, p]) => bar(name, p, name === label)));
+  part("facts").textContent = `${model.name} version ${model.version} · answered in ${entry.ms.toFixed(0)} ms`;
+  part("question").textContent = entry.corrected
+    ? `Thank you, noted as ${entry.corrected}. The next training learns from it.`
+    : "Is that right? What you say is what the next training learns from.";
+  part("choices").replaceChildren(...Object.keys(probabilities).map((name) => choice(entry, name)));
+}
+
+function bar(name, probability, isBest) {
+  const item = element("li", { className: isBest ? "best" : "" });
+  const fill = element("div", { className: "fill" });
+  const track = element("div", { className: "track" }, fill);
+  requestAnimationFrame(() => { fill.style.width = `${100 * probability}%`; });
+  const share = `${(100 * probability).toFixed(1)} %`;
+  item.append(
+    element("span", { className: "name", textContent: name, title: name }),
+    track,
+    element("span", { className: "share", textContent: share }),
+  );
+  return item;
+}
+
+function choice(entry, name) {
+  const button = element("button", { className: "button", textContent: name, type: "button" });
+  button.setAttribute("aria-pressed", entry.corrected === name);
+  button.addEventListener("click", () => correct(entry, name));
+  return button;
+}
+
+function listHistory() {
+  part("past").hidden = history.length < 2;
+  part("history").replaceChildren(...history.map((entry) => {
+    const words = entry.answer?.label ?? "not read";
+    const button = element("button", { type: "button" },
+      element("img", { src: entry.url, alt: "" }),
+      element("span", { textContent: words, title: words }));
+    button.entry = entry;
+    button.setAttribute("aria-current", entry === shown);
+    button.addEventListener("click", () => show(entry));
+    return element("li", {}, button);
+  }));
+}
+
+function say(id, words) {
+  part(id).hidden = !words;
+  part(id).textContent = words ?? "";
+}
+
+function element(tag, values, ...children) {
+  const made = Object.assign(document.createElement(tag), values);
+  made.append(...children);
+  return made;
+}
+
+function askForKey() {
+  sessionStorage.removeItem("key");
+  part("key").hidden = false;
+  part("key-value").focus();
+}
+
+part("key").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  sessionStorage.setItem("key", part("key-value").value);
+  part("key").hidden = true;
+  if (shown && !shown.answer) {
+    await answer(shown);
+    show(shown);
+    listHistory();
+  }
+});
+
+for (const id of ["file", "camera"]) {
+  part(id).addEventListener("change", (event) => {
+    ask([...event.target.files]);
+    event.target.value = "";
+  });
+}
+
+part("photo").addEventListener("error", () => {
+  part("photo").hidden = true;
+  part("no-preview").hidden = false;
+});
+
+document.addEventListener("paste", (event) => {
+  const files = [...event.clipboardData.files];
+  if (files.length) ask(files);
+});
+document.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  part("drop").classList.add("over");
+});
+document.addEventListener("dragleave", () => part("drop").classList.remove("over"));
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  part("drop").classList.remove("over");
+  ask([...event.dataTransfer.files]);
+});
+
+watchModel();

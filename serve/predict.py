@@ -1,0 +1,155 @@
+"""`POST /predict`: photos in, labels with probabilities out.
+
+Knows the forms of request and answer. Knows nothing about threads or models.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from pawloop.errors import PhotoError
+from serve import asking, problems, state, uploads
+from serve.answer import Answer, answer
+from serve.engine import Done
+from serve.routes import Bare
+from serve.state import Live
+
+router = APIRouter(route_class=Bare, tags=["predict"])
+
+_BASE64 = {"type": "string", "description": "base64, or a data URL"}
+_BODY: Final[dict[str, Any]] = {  # Any: OpenAPI
+    "requestBody": {
+        "required": True,
+        "content": {
+            "image/*": {"schema": {"type": "string", "format": "binary"}},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["photo"],
+                    "properties": {"photo": {"type": "string", "format": "binary"}},
+                }
+            },
+            "application/json": {
+                "schema": {
+                    "oneOf": [
+                        {"type": "object", "required": ["image"], "properties": {"image": _BASE64}},
+                        {
+                            "type": "object",
+                            "required": ["images"],
+                            "properties": {"images": {"type": "array", "items": _BASE64, "minItems": 1}},
+                        },
+                    ]
+                }
+            },
+        },
+    },
+    "parameters": [
+        {
+            "name": asking.TIMEOUT_HEADER,
+            "in": "header",
+            "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
+            "description": "How long you are ready to wait; past it, 503 rather than a late answer.",
+        }
+    ],
+}
+
+
+class Model(BaseModel):
+    """Which model answered."""
+
+    name: str = Field(examples=["cat-vs-dog"])
+    version: int = Field(examples=[3])
+
+
+class Prediction(BaseModel):
+    """The answer for one photo. reason: why the model would rather ask a person, or null."""
+
+    id: str = Field(examples=["019aaf0e-7c1b-7d6a-9d53-6e1c6a4b8f10"])
+    label: str = Field(examples=["cat"])
+    probability: float = Field(examples=[0.98])
+    probabilities: dict[str, float] = Field(examples=[{"cat": 0.98, "dog": 0.02}])
+    abstained: bool
+    reason: Annotated[Literal["cost", "unfamiliar"] | None, Field(examples=[None])]
+    model: Model
+
+
+class Failed(BaseModel):
+    """In the place of a photo that could not be read."""
+
+    error: problems.Problem
+
+
+class Predictions(BaseModel):
+    """The answers for several photos, in the order sent."""
+
+    predictions: list[Prediction | Failed]
+
+
+@router.post(
+    "/predict",
+    response_model=None,
+    openapi_extra=_BODY,
+    responses={
+        200: {"model": Prediction | Predictions},
+        **problems.responses(400, 401, 403, 408, 413, 415, 422, 503),
+    },
+)
+async def predict(request: Request) -> Response:
+    """Say what is on a photo, or on several.
+
+    The fast way is the photo as the body, as it is:
+
+        curl --data-binary @cat.jpg -H 'content-type: image/jpeg' http://127.0.0.1:8000/predict
+
+    Several at once, as files of a form of any name:
+
+        curl -F photo=@cat.jpg -F photo=@dog.jpg http://127.0.0.1:8000/predict
+
+    Or as base64 in JSON: `{"image": "…"}` or `{"images": ["…", "…"]}`, where a data URL is welcome, too.
+
+    `abstained` says that a person should look: `reason` is `cost` (asking is cheaper than the mistake to
+    be expected) or `unfamiliar` (unlike anything in training). Of several photos, one that cannot be read
+    has `{"error": {…}}` in its place.
+    """
+    live = state.of(request)
+    deadline = asking.deadline(request, live.settings)
+    live.engine.admit(deadline)  # both before a body is read that nobody could answer
+    _ = live.engine.serving
+    upload = await uploads.read(request, live.settings)
+    if not upload.is_list:
+        value = (await _asked(live, request, deadline, upload.photos[0])).as_dict()
+    else:
+        value = {"predictions": await _all_asked(live, request, deadline, upload.photos)}
+    return Response(json.dumps(value).encode(), media_type="application/json")
+
+
+async def _asked(live: Live, request: Request, deadline: float, photo: bytes | PhotoError) -> Answer:
+    if isinstance(photo, PhotoError):
+        raise photo
+    work = partial(answer, photo=photo, max_pixels=live.settings.max_pixels)
+    done: Done[Answer] = await asking.result(live.engine, work, deadline, request)
+    live.metrics.answered(done)
+    live.recorder.record(done.value, photo, done.waited_s + done.worked_s)
+    live.shadow.follow(done.value, photo)
+    return done.value
+
+
+async def _all_asked(
+    live: Live, request: Request, deadline: float, photos: list[bytes | PhotoError]
+) -> list[dict[str, object]]:
+    values: list[dict[str, object]] = [{} for _ in photos]
+
+    async def ask(index: int) -> None:
+        try:
+            values[index] = (await _asked(live, request, deadline, photos[index])).as_dict()
+        except PhotoError as error:
+            values[index] = {"error": problems.document(error)}
+
+    await asking.each(len(photos), live.engine.thread_count, ask)
+    return values

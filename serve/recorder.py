@@ -1,0 +1,180 @@
+"""The one thread that writes the journal, so that no request waits for a disk that it does not need.
+
+Predictions come in batches, and rather one is lost, and counted, than memory fills; a label is
+acknowledged only when it is on disk. Knows queues and the journal; knows nothing about HTTP.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from pawloop.errors import JournalError
+from pawloop.image import photo_id
+from pawloop.settings import Settings
+from serve.answer import Answer
+from serve.kept import KeptPhotos
+
+if TYPE_CHECKING:  # SQLAlchemy costs 0.15 s to import; the thread does that once the server answers
+    from pawloop.journal import Journal, Label, Part, Prediction
+
+log = logging.getLogger(__name__)
+
+_LIMIT: Final = 4096
+_LIMIT_BYTES: Final = 32 << 20
+_BATCH: Final = 512
+_BATCH_S: Final = 0.25
+_OPEN_AFTER_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    answer: Answer
+    photo: bytes
+    at: float
+    latency_s: float
+    part: Part
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    prediction_id: str
+    label: str
+    at: float
+    written: Future[None]
+
+
+class Recorder:
+    """Takes predictions and labels from the event loop and brings them to the journal."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Start the thread. The journal is opened when there is something to write, or soon after."""
+        self.lost = 0
+        self._url = settings.journal_url
+        self._kept = KeptPhotos(settings)
+        self._journal: Journal | None = None
+        self._queue: deque[_Answered | _Judged] = deque()
+        self._hurry = threading.Event()
+        self._stopping = False
+        self._pending_bytes = 0
+        self._counting = threading.Lock()
+        self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
+        if self.is_on:
+            self._thread.start()
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is a journal at all."""
+        return self._url is not None
+
+    def record(self, answer: Answer, photo: bytes, latency_s: float, part: Part = "champion") -> None:
+        """Write an answer soon. Loses it, and counts that, when the disk is too slow."""
+        if not self.is_on:
+            return
+        with self._counting:
+            if len(self._queue) >= _LIMIT or self._pending_bytes + len(photo) > _LIMIT_BYTES:
+                self.lost += 1
+                return
+            self._pending_bytes += len(photo)
+        self._queue.append(_Answered(answer, photo, time.time(), latency_s, part))
+
+    def judge(self, prediction_id: str, label: str) -> Future[None]:
+        """Write a person's correction; the future resolves once it is on disk, or with JournalError."""
+        if not self.is_on:
+            raise JournalError("the journal is switched off (PAWLOOP_JOURNAL=off), so nothing is noted")
+        if len(self._queue) >= 2 * _LIMIT:
+            raise JournalError("the journal cannot keep up with its disk; try again later")
+        written: Future[None] = Future()
+        written.set_running_or_notify_cancel()  # a client that leaves must not take its word with it
+        self._queue.append(_Judged(prediction_id, label, time.time(), written))
+        self._hurry.set()
+        return written
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """Write what is left, then end the thread."""
+        if self.is_on:
+            self._stopping = True
+            self._hurry.set()
+            self._thread.join(timeout_s)
+
+    def _write(self) -> None:
+        self._hurry.wait(_OPEN_AFTER_S)
+        self._commit([])
+        while not self._stopping or self._queue:
+            if len(self._queue) < _BATCH:
+                # To be woken for every answer would cost more than to write it.
+                self._hurry.wait(_BATCH_S)
+            self._hurry.clear()
+            if self._queue:
+                self._commit(self._taken())
+
+    def _taken(self) -> list[_Answered | _Judged]:
+        count = min(len(self._queue), _BATCH)
+        return [self._queue.popleft() for _ in range(count)]
+
+    def _commit(self, entries: list[_Answered | _Judged]) -> None:
+        answered = [entry for entry in entries if isinstance(entry, _Answered)]
+        judged = [entry for entry in entries if isinstance(entry, _Judged)]
+        try:
+            journal = self._open()
+            journal.add([self._prediction(entry) for entry in answered], [_label(entry) for entry in judged])
+        # whatever happens to a disk or a database, the thread stays for what comes next
+        except Exception as error:
+            log.exception("%d predictions and %d labels could not be written", len(answered), len(judged))
+            failure = error if isinstance(error, JournalError) else JournalError(str(error))
+            with self._counting:
+                self.lost += len(answered)
+            for entry in judged:
+                entry.written.set_exception(failure)
+        else:
+            for entry in judged:
+                entry.written.set_result(None)
+            self._make_room(journal)
+        with self._counting:
+            self._pending_bytes -= sum(len(entry.photo) for entry in answered)
+
+    def _make_room(self, journal: Journal) -> None:
+        try:
+            self._kept.shrink(journal)
+        except (OSError, JournalError):
+            log.exception("no room could be made in %s", self._kept.folder)
+
+    def _open(self) -> Journal:
+        if self._journal is None:
+            from pawloop.journal import Journal
+
+            assert self._url is not None
+            self._journal = Journal(self._url)
+        return self._journal
+
+    def _prediction(self, entry: _Answered) -> Prediction:
+        from pawloop.journal import Prediction
+
+        answer, serving = entry.answer, entry.answer.serving
+        photo = photo_id(entry.photo)
+        return Prediction(
+            id=answer.id,
+            at=datetime.fromtimestamp(entry.at, UTC),
+            photo_id=photo,
+            part=entry.part,
+            model=serving.version.card.name,
+            version=serving.number,
+            precision=serving.precision,
+            label=answer.label,
+            probabilities=dict(zip(serving.classes, answer.probabilities, strict=True)),
+            reason=answer.reason,
+            latency_ms=round(1000 * entry.latency_s, 3),
+            is_kept=self._kept.keep(photo, entry.photo),
+        )
+
+
+def _label(entry: _Judged) -> Label:
+    from pawloop.journal import Label
+
+    return Label(entry.prediction_id, datetime.fromtimestamp(entry.at, UTC), entry.label, "correction")

@@ -1,0 +1,132 @@
+"""Start the server: its socket, its log, its end.
+
+Knows uvicorn, and who may reach what. Knows nothing about what is served.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from pawloop import problem
+from pawloop.errors import ServerError
+from pawloop.settings import Settings
+from serve import loading, memory
+
+log = logging.getLogger(__name__)
+
+_KEEP_ALIVE_S: Final = 30
+_LAST_ANSWERS_S: Final = 15
+_BACKLOG: Final = 512
+
+
+def run(
+    settings: Settings,
+    *,
+    uds: Path | None = None,
+    root_path: str = "",
+    forwarded_allow_ips: str | None = None,
+) -> None:
+    """Serve until Ctrl-C or SIGTERM, then answer what is in flight and return.
+
+    uds: a Unix socket to listen on, in place of host and port. root_path: prefix that a proxy in front
+    takes off. forwarded_allow_ips: proxies whose word about the client is taken; None takes nobody's.
+    Raises ServerError when the address is taken, or open to others without API keys.
+    """
+    memory.share_arenas()
+    _end_quietly()
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    if uds is None:
+        refuse_open_door(settings)
+    head_start = loading.HeadStart(settings, problem.load(settings.problem).name)
+    import uvicorn  # these take as long to import as the model to load, so both go on at once
+
+    from serve.app import create_app
+
+    app = create_app(settings, head_start)
+    config = uvicorn.Config(
+        app,
+        uds=None if uds is None else str(uds),
+        root_path=root_path,
+        http="httptools",
+        loop="uvloop" if sys.platform != "win32" else "asyncio",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        proxy_headers=forwarded_allow_ips is not None,
+        forwarded_allow_ips=forwarded_allow_ips,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_LAST_ANSWERS_S,
+        backlog=_BACKLOG,
+    )
+    server = uvicorn.Server(config)
+    if uds is not None:
+        log.info("Pawloop serves at %s", uds)
+        server.run()
+    else:
+        with closing(listen(settings.host, settings.port)) as listener:
+            log.info("%s", _addresses(settings.host, listener.getsockname()[1], root_path))
+            server.run([listener])
+    if not server.started:
+        raise ServerError("the server did not start; the lines above say why")
+
+
+def refuse_open_door(settings: Settings) -> None:
+    """Raise ServerError when others than this machine could call without a key, and nobody meant it."""
+    if _is_loopback(settings.host) or settings.api_keys or settings.open:
+        return
+    raise ServerError(
+        f"PAWLOOP_HOST={settings.host} lets other machines call this server without a key; set "
+        "PAWLOOP_API_KEYS to a file of keys, or PAWLOOP_OPEN=1 if that is meant, or PAWLOOP_HOST=127.0.0.1"
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound to the address. Raises ServerError that names it when it cannot be had."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise ServerError(f"PAWLOOP_HOST={host} is no address of this machine: {error.strerror}") from None
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    if os.name == "posix":
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ServerError(
+            f"cannot listen on {host} port {port}: {error.strerror}; "
+            "stop what uses it, or choose another port with PAWLOOP_PORT"
+        ) from None
+    return listener
+
+
+def _end_quietly() -> None:
+    """Let uvicorn, which raises the signal that ended it once more at the end, find nobody to kill."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: None)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _addresses(host: str, port: int, root_path: str) -> str:
+    name = f"[{host}]" if ":" in host else host
+    url = f"http://{name}:{port}{root_path}"
+    return f"Pawloop serves at {url} (page), {url}/docs (API)"

@@ -1,0 +1,41 @@
+"""What lives as long as the server does, made by the lifespan, found by every route.
+
+Knows only what belongs together. Knows nothing about what the parts do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fastapi import Request
+
+from pawloop.registry import Registry
+from pawloop.settings import Settings
+from serve.engine import Engine
+from serve.recorder import Recorder
+from serve.shadow import Shadow
+from serve.watcher import Watcher
+
+if TYPE_CHECKING:  # it has a route of its own, which needs this module
+    from serve.metrics import Metrics
+
+
+@dataclass(frozen=True)
+class Live:
+    """The server's parts. classes: those of the problem, for corrections while no model serves."""
+
+    settings: Settings
+    classes: tuple[str, ...]
+    registry: Registry
+    engine: Engine
+    watcher: Watcher
+    recorder: Recorder
+    shadow: Shadow
+    metrics: Metrics
+
+
+def of(request: Request) -> Live:
+    """The parts of the server that got this request."""
+    live: Live = request.app.state.live
+    return live

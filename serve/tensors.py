@@ -1,0 +1,177 @@
+"""Tensors on the wire: requests and answers of the Open Inference Protocol, in JSON and in binary.
+
+https://github.com/kserve/open-inference-protocol and Triton's binary tensor extension. Knows the bytes;
+knows nothing about models, photos or routes.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from starlette.exceptions import HTTPException
+
+HEADER_LENGTH: Final = "Inference-Header-Content-Length"
+_MOST_VALUES: Final = 1 << 31
+
+Tensor = NDArray[np.uint8] | NDArray[np.float32] | list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request for inference. outputs: those wanted, by name, and whether in binary; None wants all.
+
+    is_binary: how outputs come that do not say so themselves. timeout_s: from `parameters`, or None.
+    """
+
+    id: str | None
+    inputs: Mapping[str, Tensor]
+    outputs: Mapping[str, bool] | None
+    is_binary: bool
+    timeout_s: float | None
+
+
+def read(content: bytes, header_length: int | None) -> Call:
+    """A request's body. header_length: of the JSON before the binary part, None when all is JSON.
+
+    Raises HTTPException 400 that names what is wrong.
+    """
+    size = len(content) if header_length is None else header_length
+    if not 0 <= size <= len(content):
+        raise HTTPException(400, f"{HEADER_LENGTH} says {size}, the body has {len(content)} bytes")
+    try:
+        value = json.loads(content[:size])
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(400, f"the request is not JSON: {error}") from None
+    if not isinstance(value, dict) or not isinstance(value.get("inputs"), list):
+        raise HTTPException(400, 'the request has no list "inputs"')
+    binary = memoryview(content)[size:]
+    inputs: dict[str, Tensor] = {}
+    for entry in value["inputs"]:
+        name, tensor, used = _input(entry, binary)
+        inputs[name] = tensor
+        binary = binary[used:]
+    if len(binary):
+        raise HTTPException(400, f"{len(binary)} bytes are left over behind the last input")
+    parameters = _parameters(value)
+    is_binary = parameters.get("binary_data_output") is True
+    timeout = parameters.get("timeout")
+    return Call(
+        id=value["id"] if isinstance(value.get("id"), str) else None,
+        inputs=inputs,
+        outputs=_outputs(value.get("outputs"), is_binary),
+        is_binary=is_binary,
+        timeout_s=timeout / 1e6 if isinstance(timeout, int) and timeout > 0 else None,
+    )
+
+
+def write(
+    header: dict[str, Any],  # Any: JSON
+    outputs: Mapping[str, Tensor],
+    binary: Mapping[str, bool],
+) -> tuple[bytes, int | None]:
+    """An answer's body, and the length of the JSON before its binary part (None when all is JSON)."""
+    described, pieces = [], []
+    for name, tensor in outputs.items():
+        is_text = isinstance(tensor, list)
+        entry: dict[str, Any] = {  # Any: JSON
+            "name": name,
+            "datatype": "BYTES" if is_text else "FP32",
+            "shape": [len(tensor)] if isinstance(tensor, list) else list(tensor.shape),
+        }
+        if binary[name]:
+            piece = _packed(tensor) if isinstance(tensor, list) else np.ascontiguousarray(tensor).tobytes()
+            entry["parameters"] = {"binary_data_size": len(piece)}
+            pieces.append(piece)
+        elif isinstance(tensor, list):
+            entry["data"] = [text.decode() for text in tensor]
+        else:
+            entry["data"] = tensor.ravel().tolist()
+        described.append(entry)
+    head = json.dumps({**header, "outputs": described}).encode()
+    return (head + b"".join(pieces), len(head)) if pieces else (head, None)
+
+
+def _input(entry: Any, binary: memoryview) -> tuple[str, Tensor, int]:  # Any: JSON
+    """One input's name and tensor, and how many of the binary part's bytes it took."""
+    match entry:
+        case {"name": str(name), "datatype": str(datatype), "shape": [*dimensions]}:
+            pass
+        case _:
+            raise HTTPException(400, "an input lacks its name, datatype or shape")
+    if not all(type(size) is int and size >= 0 for size in dimensions) or prod(dimensions) > _MOST_VALUES:
+        raise HTTPException(400, f'input "{name}": {dimensions} is no shape')
+    if datatype not in ("UINT8", "BYTES"):
+        raise HTTPException(400, f'input "{name}": {datatype}, only UINT8 and BYTES are taken')
+    used = _parameters(entry).get("binary_data_size", 0)
+    if type(used) is not int or not 0 <= used <= len(binary):
+        raise HTTPException(400, f'input "{name}": binary_data_size is {used}, {len(binary)} bytes are there')
+    if "data" not in entry:
+        piece = binary[:used]
+        tensor = _unpacked(name, piece) if datatype == "BYTES" else np.frombuffer(piece, np.uint8)
+    elif datatype == "BYTES":
+        tensor = _texts(name, entry["data"])
+    else:
+        tensor = _pixels(name, entry["data"])
+    if len(tensor) != prod(dimensions):
+        raise HTTPException(400, f'input "{name}": {len(tensor)} values do not fill shape {dimensions}')
+    return name, tensor if isinstance(tensor, list) else tensor.reshape(dimensions), used
+
+
+def _pixels(name: str, data: Any) -> NDArray[np.uint8]:  # Any: JSON
+    try:
+        values = np.asarray(data)
+    except ValueError:
+        values = np.empty(0, np.float64)
+    if values.dtype.kind not in "iu" or values.size == 0 or values.min() < 0 or values.max() > 255:
+        raise HTTPException(400, f'input "{name}": data must be whole numbers from 0 to 255')
+    return values.astype(np.uint8).ravel()
+
+
+def _texts(name: str, data: Any) -> list[bytes]:  # Any: JSON
+    # JSON has no bytes, so encoded photos come as base64 here; in binary they come as they are.
+    try:
+        flat = [text for row in data for text in (row if isinstance(row, list) else [row])]
+        return [base64.b64decode(text, validate=True) for text in flat]
+    except (TypeError, ValueError):
+        raise HTTPException(400, f'input "{name}": data must be texts in base64') from None
+
+
+def _unpacked(name: str, piece: memoryview) -> list[bytes]:
+    """Elements of a BYTES tensor, each behind its length in four bytes, the lowest first."""
+    elements, place = [], 0
+    while place < len(piece):
+        if place + 4 > len(piece):
+            break
+        (length,) = struct.unpack_from("<I", piece, place)
+        place += 4
+        elements.append(bytes(piece[place : place + length]))
+        place += length
+    if place != len(piece):
+        raise HTTPException(400, f'input "{name}": the lengths in it do not add up to its size')
+    return elements
+
+
+def _packed(texts: list[bytes]) -> bytes:
+    return b"".join(struct.pack("<I", len(text)) + text for text in texts)
+
+
+def _outputs(asked: Any, is_binary: bool) -> dict[str, bool] | None:  # Any: JSON
+    if not asked:
+        return None
+    try:
+        return {entry["name"]: _parameters(entry).get("binary_data", is_binary) is True for entry in asked}
+    except (TypeError, KeyError):
+        raise HTTPException(400, 'an entry of "outputs" lacks its name') from None
+
+
+def _parameters(entry: Any) -> dict[str, Any]:  # Any: JSON
+    value = entry.get("parameters")
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,184 @@
+"""`/v2`: the Open Inference Protocol over REST, so that its clients need to know nothing of us.
+
+One model, one version: the champion in service. Knows what the protocol asks about servers and models;
+inference itself is in serve.infer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Final
+
+from fastapi import APIRouter, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from serve import access, problems, state
+from serve.loading import Serving
+from serve.routes import Bare
+
+TAG: Final = "Open Inference Protocol"
+
+router = APIRouter(
+    prefix="/v2", route_class=Bare, tags=[TAG],
+    responses=problems.responses_v2(400, 401, 403, 404, 503),
+)  # fmt: skip
+
+
+@router.get("", response_model=None)
+async def server(request: Request) -> Response:
+    """Name, version and extensions of the server.
+
+    curl http://127.0.0.1:8000/v2
+    """
+    extensions = ["binary_tensor_data", "model_repository"]
+    return _json({"name": "pawloop", "version": request.app.version, "extensions": extensions})
+
+
+@router.get("/health/live", response_model=None)
+async def live(_: Request) -> Response:
+    """Whether the server lives.
+
+    curl http://127.0.0.1:8000/v2/health/live
+    """
+    return _json({"live": True})
+
+
+@router.get("/health/ready", response_model=None)
+async def ready(request: Request) -> Response:
+    """Whether there is a model to serve; 503 while there is none.
+
+    curl http://127.0.0.1:8000/v2/health/ready
+    """
+    is_ready = state.of(request).engine.has_model
+    return _json({"ready": is_ready}, 200 if is_ready else 503)
+
+
+@router.get("/models/{name}", response_model=None)
+@router.get("/models/{name}/versions/{version}", response_model=None)
+async def metadata(request: Request) -> Response:
+    """Inputs and outputs of the model. Of the inputs, a request sends one: pixels or encoded photos.
+
+    curl http://127.0.0.1:8000/v2/models/cat-vs-dog
+    """
+    serving = named(request)
+    size, classes = serving.rule.size, len(serving.classes)
+    shapes = {"probabilities": [-1, classes], "embedding": [-1, -1], "novelty": [-1]}
+    outputs = [_described(name, "FP32", shapes.get(name, [-1])) for name in serving.session.outputs]
+    return _json(
+        {
+            "name": serving.model["name"],
+            "versions": [str(serving.number)],
+            "platform": "onnxruntime_onnx",
+            "inputs": [
+                _described("image", "UINT8", [-1, size, size, 3]),
+                _described("photo", "BYTES", [-1]),
+            ],
+            "outputs": [*outputs, _described("label", "BYTES", [-1])],
+        }
+    )
+
+
+@router.get("/models/{name}/ready", response_model=None)
+@router.get("/models/{name}/versions/{version}/ready", response_model=None)
+async def model_ready(request: Request) -> Response:
+    """Whether this model, in this version, is in service.
+
+    curl http://127.0.0.1:8000/v2/models/cat-vs-dog/ready
+    """
+    return _json({"name": named(request).model["name"], "ready": True})
+
+
+@router.get("/models/{name}/config", response_model=None)
+@router.get("/models/{name}/versions/{version}/config", response_model=None)
+async def config(request: Request) -> Response:
+    """The model's configuration, as Triton's clients ask for it.
+
+    curl http://127.0.0.1:8000/v2/models/cat-vs-dog/config
+    """
+    serving = named(request)
+    size = str(serving.rule.size)
+    pixels = {"name": "image", "data_type": "TYPE_UINT8", "dims": ["-1", size, size, "3"]}
+    return _json(
+        {
+            "name": serving.model["name"],
+            "platform": "onnxruntime_onnx",
+            "backend": "onnxruntime",
+            "max_batch_size": 0,
+            "version_policy": {"specific": {"versions": [serving.number]}},
+            "input": [pixels, {"name": "photo", "data_type": "TYPE_STRING", "dims": ["-1"]}],
+            "output": [{"name": name, "data_type": "TYPE_FP32"} for name in serving.session.outputs],
+        }
+    )
+
+
+@router.post("/repository/index", response_model=None)
+async def index(request: Request) -> Response:
+    """Every version of the model, and why one was refused.
+
+    curl -X POST http://127.0.0.1:8000/v2/repository/index
+    """
+    live = state.of(request)
+    serving = live.engine.serving.number if live.engine.has_model else None
+    reasons = {refusal.version: refusal.reason for refusal in live.watcher.refused}
+    numbers = await asyncio.to_thread(live.registry.numbers)
+    return _json(
+        [
+            {
+                "name": live.registry.name,
+                "version": str(number),
+                "state": "READY" if number == serving else "UNAVAILABLE",
+                "reason": "" if number == serving else reasons.get(number, "not the champion"),
+            }
+            for number in numbers
+        ]
+    )
+
+
+@router.post("/repository/models/{name}/load", response_model=None)
+async def load(request: Request) -> Response:
+    """Look again at the champion, now, and bring it into service; needs the admin token.
+
+    curl -X POST -H 'x-admin-token: …' http://127.0.0.1:8000/v2/repository/models/cat-vs-dog/load
+    """
+    live = state.of(request)
+    access.require_admin(request, live.settings.admin_token)
+    _refuse_other_names(request)
+    await asyncio.to_thread(live.watcher.look)
+    _ = live.engine.serving
+    return _json({})
+
+
+@router.post("/repository/models/{name}/unload", response_model=None)
+async def unload(request: Request) -> Response:
+    """Refused: the champion serves until another takes its place.
+
+    curl -X POST -H 'x-admin-token: …' http://127.0.0.1:8000/v2/repository/models/cat-vs-dog/unload
+    """
+    access.require_admin(request, state.of(request).settings.admin_token)
+    raise HTTPException(400, "a model leaves service when another is promoted: `pawloop models promote`")
+
+
+def named(request: Request) -> Serving:
+    """The model in service, if it is the one that the path names."""
+    _refuse_other_names(request)
+    serving = state.of(request).engine.serving
+    version = request.path_params.get("version", str(serving.number))
+    if version != str(serving.number):
+        raise HTTPException(404, f"version {version} is not in service, version {serving.number} is")
+    return serving
+
+
+def _refuse_other_names(request: Request) -> None:
+    name, known = request.path_params["name"], state.of(request).registry.name
+    if name != known:
+        raise HTTPException(404, f'there is no model "{name}" here, only "{known}"')
+
+
+def _described(name: str, datatype: str, shape: list[int]) -> dict[str, object]:
+    return {"name": name, "datatype": datatype, "shape": shape}
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(json.dumps(value).encode(), status, media_type="application/json")

@@ -1,0 +1,176 @@
+"""The thread that follows the registry's aliases and brings the champion into service.
+
+Sees that an alias moved, loads the new model beside the old, and swaps one reference. A model that is not
+fit to serve is refused and remembered, and the old one stays. Knows the registry and the engine; knows
+nothing about HTTP.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from pawloop.errors import PawloopError
+from pawloop.registry import Aliases, Registry
+from pawloop.settings import Settings
+from serve import memory
+from serve.engine import Engine
+from serve.loading import HeadStart, Serving, load
+from serve.shadow import Shadow
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S: Final = 0.3
+_REFUSALS_KEPT: Final = 20
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A version that was not taken into service. at: when, in UTC."""
+
+    version: int
+    reason: str
+    at: str
+
+    def as_dict(self) -> dict[str, object]:
+        """The refusal as `/readyz` tells it."""
+        return asdict(self)
+
+
+class Watcher:
+    """Keeps the engine's model the registry's champion, and the shadow's the challenger."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        engine: Engine,
+        shadow: Shadow,
+        settings: Settings,
+        on_change: Callable[[Serving | None], None] = lambda _: None,
+        on_refusal: Callable[[Refusal], None] = lambda _: None,
+        head_start: HeadStart | None = None,
+    ) -> None:
+        """on_change: told of each model that comes into service, or None. on_refusal: of each refusal.
+        head_start: a champion that is being loaded already.
+        """
+        self.registry = registry
+        self.engine = engine
+        self.shadow = shadow
+        self.settings = settings
+        self.refused: list[Refusal] = []
+        self._on_change = on_change
+        self._on_refusal = on_refusal
+        self._head_start = head_start
+        self._seen: tuple[int, int] | None = None
+        self._looking = threading.Lock()
+        self._has_swapped = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watcher", daemon=True)
+
+    def start(self) -> None:
+        """Bring the champion into service, then watch for the next one."""
+        self.look()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        self._thread.join(LOOK_EVERY_S + 5)
+
+    def look(self) -> None:
+        """Compare what is in service with the registry, now, and put right what differs."""
+        with self._looking:
+            self._seen = self._stamp()
+            try:
+                aliases = self.registry.aliases()
+            except PawloopError as error:
+                log.error("%s", error)  # what is in service stays
+                return
+            self._follow(aliases)
+            self._follow_challenger(aliases)
+
+    def _watch(self) -> None:
+        while not self._stop.wait(LOOK_EVERY_S):
+            if self._has_swapped:  # by now the jobs of the model before have ended
+                self._has_swapped = False
+                memory.give_back()
+            try:
+                if self._stamp() != self._seen:
+                    self.look()
+            # the watcher must survive a full disk or a vanished folder; the model in service stays
+            except Exception:
+                log.exception("could not follow %s", self.registry.folder)
+
+    def _stamp(self) -> tuple[int, int] | None:
+        """What changes whenever aliases.json is replaced: its inode and its time."""
+        try:
+            status = (self.registry.folder / "aliases.json").stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns
+
+    def _follow(self, aliases: Aliases) -> None:
+        current = self.engine.serving.number if self.engine.has_model else None
+        if aliases.champion == current:
+            return
+        if aliases.champion is None:
+            if aliases.serial:  # withdrawn by somebody, not a file that vanished
+                self._swap(None)
+            return
+        if self._taken(aliases.champion) or current is not None:
+            return
+        if aliases.previous is not None and self._taken(aliases.previous):
+            log.warning("version %d serves in its place, as the previous champion", aliases.previous)
+
+    def _follow_challenger(self, aliases: Aliases) -> None:
+        wanted = aliases.challenger if aliases.challenger != aliases.champion else None
+        if wanted == self.shadow.number:
+            return
+        serving = None if wanted is None else self._loaded(wanted)
+        self.shadow.cast(serving)
+        if serving is not None:
+            log.info("%s version %d answers in the champion's shadow", *serving.model.values())
+
+    def _taken(self, number: int) -> bool:
+        """Whether the version could be brought into service."""
+        serving = self._loaded(number)
+        if serving is None:
+            return False
+        self._swap(serving)
+        return True
+
+    def _loaded(self, number: int) -> Serving | None:
+        try:
+            serving = self._early(number) or load(self.registry.version(number, check=False), self.settings)
+        # whatever a damaged file makes a library raise: it is refused, and the server lives on
+        except Exception as error:
+            self._refuse(number, error)
+            return None
+        self.refused = [refusal for refusal in self.refused if refusal.version != number]
+        return serving
+
+    def _early(self, number: int) -> Serving | None:
+        head_start, self._head_start = self._head_start, None
+        serving = head_start.take() if head_start else None
+        return serving if serving and serving.number == number else None
+
+    def _swap(self, serving: Serving | None) -> None:
+        self.engine.serve(serving)
+        self._has_swapped = True
+        if serving is None:
+            log.warning("%s: the champion was withdrawn, no model is in service", self.registry.name)
+        else:
+            log.info("%s version %d (%s) is in service", *serving.model.values(), serving.precision)
+        self._on_change(serving)
+
+    def _refuse(self, number: int, error: Exception) -> None:
+        reason = str(error) if isinstance(error, PawloopError) else f"{type(error).__name__}: {error}"
+        refusal = Refusal(number, reason, datetime.now(UTC).isoformat(timespec="seconds"))
+        others = [old for old in self.refused if old.version != number]
+        self.refused = [*others, refusal][-_REFUSALS_KEPT:]
+        log.error("version %d is refused: %s", number, reason, exc_info=not isinstance(error, PawloopError))
+        self._on_refusal(refusal)

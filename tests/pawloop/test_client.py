@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pawloop import client as module
+from pawloop.client import AsyncClient, Client, Prediction
+from pawloop.errors import PhotoError, PhotoFormatError, PhotoTooLargeError, ServerError
+from tests import published
+from tests.serve.running import Running, running, settings
+
+Scripted = tuple[int, dict[str, str], object]
+
+RED, BLUE = published.photo("red"), published.photo("blue")
+ANSWER = {
+    "id": "1", "label": "cat", "probability": 0.9, "probabilities": {"cat": 0.9, "dog": 0.1},
+    "abstained": False, "reason": None, "model": {"name": "colours", "version": 1},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("server")
+    published.champion(folder / "store")
+    with running(settings(folder)) as started:
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(module, "_LONGEST_WAIT_S", 0.05)
+
+
+@contextmanager
+def scripted(*answers: Scripted) -> Iterator[tuple[str, list[float]]]:
+    """A server that gives these answers in turn, and the times it was asked at."""
+    rest, asked = iter(answers), []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(time.monotonic())
+            self.rfile.read(int(self.headers["content-length"]))
+            status, headers, value = next(rest)
+            content = json.dumps(value).encode()
+            self.send_response(status)
+            for name, text in {**headers, "content-length": str(len(content))}.items():
+                self.send_header(name, text)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    listening = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=listening.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{listening.server_port}", asked
+    finally:
+        listening.shutdown()
+        listening.server_close()
+
+
+def test_a_path_bytes_an_image_or_pixels_are_answered_alike(server: Running, tmp_path: Path) -> None:
+    pixels = np.zeros((50, 60, 3), np.uint8)
+    pixels[..., 0] = 254
+    path = tmp_path / "red.png"
+    path.write_bytes(published.encoded(pixels))
+    with Client(server.url) as client:
+        answers = [
+            client.predict(photo)
+            for photo in (path, str(path), path.read_bytes(), Image.fromarray(pixels), pixels)
+        ]
+    assert {answer.label for answer in answers} == {"cat"}
+    assert len({answer.probability for answer in answers}) == 1
+    assert isinstance(answers[0], Prediction)
+    assert (answers[0].model, answers[0].version) == ("colours", 1)
+
+
+def test_many_photos_come_back_in_order_with_errors_in_their_place(server: Running) -> None:
+    photos = [BLUE, b"no photo", *[RED] * 20]
+    with Client(server.url) as client:
+        first, second, *rest = client.predict_many(photos)
+    assert isinstance(first, Prediction)
+    assert first.label == "dog"
+    assert isinstance(second, PhotoFormatError)
+    assert [answer.label for answer in rest if isinstance(answer, Prediction)] == ["cat"] * 20
+
+
+def test_asyncio_gets_the_same(server: Running) -> None:
+    async def ask() -> list[Prediction | PhotoError]:
+        async with AsyncClient(server.url) as client:
+            one = await client.predict(RED)
+            return [one, *[answer async for answer in client.predict_many([BLUE, b"no photo"])]]
+
+    one, two, three = asyncio.run(ask())
+    assert isinstance(one, Prediction)
+    assert isinstance(two, Prediction)
+    assert (one.label, two.label) == ("cat", "dog")
+    assert isinstance(three, PhotoFormatError)
+
+
+def test_an_overloaded_server_is_asked_again_after_the_time_that_it_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_LONGEST_WAIT_S", 5.0)
+    refusal = (503, {"retry-after": "1"}, {"title": "overloaded", "detail": "full"})
+    with scripted(refusal, (200, {}, ANSWER)) as (url, asked), Client(url) as client:
+        assert client.predict(RED).label == "cat"
+    assert asked[1] - asked[0] >= 1
+
+
+def test_a_server_that_stays_overloaded_is_an_error_in_its_own_words() -> None:
+    refusal: Scripted = (503, {}, {"title": "overloaded", "detail": "64 photos wait already"})
+    with scripted(*[refusal] * 3) as (url, asked), Client(url, attempts=3) as client:
+        with pytest.raises(ServerError, match="64 photos wait already"):
+            client.predict(RED)
+        assert len(asked) == 3
+
+
+def test_a_server_that_is_not_there_is_named() -> None:
+    with (
+        Client("http://127.0.0.1:9", attempts=2) as client,
+        pytest.raises(ServerError, match=r"127\.0\.0\.1:9"),
+    ):
+        client.predict(RED)
+
+
+def test_another_kind_of_server_is_told_apart() -> None:
+    with scripted((200, {}, ["hello"])) as (url, _), Client(url) as client, pytest.raises(ServerError):
+        client.predict(RED)
+
+
+def test_errors_are_ours(server: Running, tmp_path: Path) -> None:
+    with Client(server.url) as client:
+        with pytest.raises(PhotoError, match="damaged"):
+            client.predict(RED[:120])
+        with pytest.raises(PhotoTooLargeError):
+            client.predict(bytes(21 * 2**20))
+        with pytest.raises(PhotoError, match="cannot be read"):
+            client.predict(tmp_path / "nowhere.jpg")
+        with pytest.raises(PhotoFormatError, match=r"uint8 \[H, W, 3\]"):
+            client.predict(np.zeros((3, 3), np.uint8))
+
+
+def test_the_api_key_is_sent(tmp_path: Path) -> None:
+    published.champion(tmp_path / "store")
+    keys = tmp_path / "keys"
+    keys.write_text(f"minka:{hashlib.sha256(b'sesame').hexdigest()}\n")
+    with running(settings(tmp_path, api_keys=keys)) as server:
+        with Client(server.url, "sesame") as client:
+            assert client.predict(RED).label == "cat"
+        with Client(server.url) as client, pytest.raises(ServerError, match="API key"):
+            client.predict(RED)

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from pawloop.errors import JournalError
+from pawloop.journal import Journal, Label, Prediction
+
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(url(tmp_path))
+
+
+def url(folder: Path) -> str:
+    return f"sqlite:///{folder / 'state' / 'journal.db'}"
+
+
+def prediction(number: int, **changes: object) -> Prediction:
+    values = {
+        "id": f"00000000-0000-7000-8000-{number:012d}",
+        "at": NOON + timedelta(seconds=number),
+        "photo_id": f"{number:064x}",
+        "part": "champion",
+        "model": "colours",
+        "version": 1,
+        "precision": "float32",
+        "label": "cat",
+        "probabilities": {"cat": 0.9, "dog": 0.1},
+        "reason": None,
+        "latency_ms": 5.0,
+        "is_kept": True,
+        **changes,
+    }
+    return Prediction(**values)  # type: ignore[arg-type]  # a dict of mixed values
+
+
+def label(number: int, name: str) -> Label:
+    return Label(prediction(number).id, NOON, name, "correction")
+
+
+def test_sqlite_is_set_up_to_survive_a_power_cut(journal: Journal) -> None:
+    assert journal.pragmas() == {"journal_mode": "wal", "synchronous": 2, "busy_timeout": 10_000}
+
+
+def test_what_was_written_is_read_back_in_another_process(tmp_path: Path, journal: Journal) -> None:
+    rows = [prediction(1), prediction(2, reason="cost")]
+    journal.add(rows)
+    assert [row.id for row in journal.predictions("colours")] == [row.id for row in rows]
+    code = (
+        "from pawloop.journal import Journal; "
+        f"print(len(list(Journal({url(tmp_path)!r}).predictions('colours'))))"
+    )
+    root = Path(__file__).resolve().parents[2]
+    told = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "2"
+
+
+def test_a_label_that_came_before_its_prediction_is_joined_later(journal: Journal) -> None:
+    journal.add([], [label(1, "dog")])
+    assert list(journal.labelled("colours")) == []
+    journal.add([prediction(1)])
+    (found,) = journal.labelled("colours")
+    assert (found.prediction.label, found.label.label, found.label.why) == ("cat", "dog", "correction")
+
+
+def test_the_later_of_two_labels_counts(journal: Journal) -> None:
+    journal.add([prediction(1)], [label(1, "dog"), label(1, "cat")])
+    assert [found.label.label for found in journal.labelled("colours")] == ["cat"]
+
+
+def test_a_challengers_answers_stand_apart(journal: Journal) -> None:
+    journal.add([prediction(1), prediction(1, part="challenger", version=2)], [label(1, "dog")])
+    assert [row.version for row in journal.predictions("colours", "challenger")] == [2]
+    assert len(list(journal.labelled("colours"))) == 1
+
+
+def test_a_failed_write_leaves_nothing_of_it(journal: Journal) -> None:
+    with pytest.raises(JournalError):
+        journal.add([prediction(1), prediction(1)])
+    assert list(journal.predictions("colours")) == []
+
+
+def test_a_journal_that_cannot_be_opened_says_where_and_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file where a folder should be")
+    with pytest.raises(JournalError, match="PAWLOOP_JOURNAL"):
+        Journal(url(tmp_path))
+
+
+def test_labelled_photos_are_never_forgettable(journal: Journal) -> None:
+    journal.add([prediction(1), prediction(2), prediction(3, is_kept=False)], [label(2, "cat")])
+    assert journal.forgettable() == [prediction(1).photo_id]
+    journal.forget([prediction(1).photo_id])
+    assert journal.forgettable() == []

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from pawloop.errors import ServerError
+from serve.access import read_keys
+from tests import published
+from tests.serve.running import running, settings
+
+RED = published.photo("red")
+
+
+def test_with_keys_whatever_answers_or_shows_data_asks_for_one(tmp_path: Path) -> None:
+    published.champion(tmp_path / "store")
+    keys = tmp_path / "keys"
+    keys.write_text(f"# clients\nminka:{hashlib.sha256(b'open sesame').hexdigest()}  # since May\n")
+    with running(settings(tmp_path, api_keys=keys)) as server, server.client() as client:
+        assert client.post("/predict", content=RED).status_code == 401
+        assert client.post("/predict", content=RED, headers={"x-api-key": "wrong"}).status_code == 401
+        for shown in ({"x-api-key": "open sesame"}, {"authorization": "Bearer open sesame"}):
+            assert client.post("/predict", content=RED, headers=shown).status_code == 200
+        for path in ("/model", "/models", "/metrics", "/v2", "/nowhere"):
+            refused = client.get(path)
+            assert refused.status_code == 401
+            assert "API key" in refused.json()["error" if path == "/v2" else "detail"]
+        for path in ("/", "/static/app.js", "/docs", "/openapi.json", "/healthz", "/readyz"):
+            assert client.get(path).status_code == 200
+
+
+def test_a_page_of_another_site_may_not_call(tmp_path: Path) -> None:
+    published.champion(tmp_path / "store")
+    with running(settings(tmp_path)) as server, server.client() as client:
+        foreign = client.post("/predict", content=RED, headers={"origin": "https://evil.example"})
+        assert foreign.status_code == 403
+        own = client.post("/predict", content=RED, headers={"origin": server.url})
+        assert own.status_code == 200
+        assert "access-control-allow-origin" not in own.headers
+
+
+@pytest.mark.parametrize("content", ["", "# nobody\n", "minka:short\n", f"minka {'0' * 64}\n"])
+def test_a_file_without_usable_keys_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "keys"
+    path.write_text(content)
+    with pytest.raises(ServerError, match="keys"):
+        read_keys(path)
+    with pytest.raises(ServerError, match="cannot be read"):
+        read_keys(tmp_path / "nowhere")

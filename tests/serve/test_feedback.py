@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import hashlib
+import threading
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from pawloop.errors import JournalError
+from pawloop.journal import Journal
+from pawloop.settings import Settings
+from serve.answer import Answer, new_id
+from serve.loading import load
+from serve.recorder import Recorder
+from tests import published
+from tests.serve.running import Running, running, settings, until
+
+
+@pytest.fixture
+def journaled(tmp_path: Path) -> Settings:
+    published.champion(tmp_path / "store")
+    return settings(tmp_path, journal="")
+
+
+def opened(configured: Settings) -> Journal:
+    assert configured.journal_url
+    return Journal(configured.journal_url)
+
+
+def ask(server: Running, colour: str | tuple[int, int, int] = "red") -> str:
+    with server.client() as client:
+        return str(client.post("/predict", content=published.photo(colour)).json()["id"])
+
+
+def correct(server: Running, prediction_id: object, label: object) -> httpx.Response:
+    with server.client() as client:
+        return client.post("/feedback", json={"id": prediction_id, "label": label})
+
+
+def test_a_correction_is_in_the_journal_when_it_is_acknowledged(journaled: Settings) -> None:
+    with running(journaled) as server:
+        prediction_id = ask(server)
+        assert correct(server, prediction_id, "dog").json() == {"id": prediction_id, "label": "dog"}
+        (found,) = opened(journaled).labelled("colours")
+    assert (found.prediction.label, found.label.label) == ("cat", "dog")
+    assert found.prediction.photo_id == hashlib.sha256(published.photo("red")).hexdigest()
+
+
+def test_a_correction_of_an_answer_that_is_not_written_yet_is_accepted(journaled: Settings) -> None:
+    with running(journaled) as server:
+        assert correct(server, new_id(), "dog").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("prediction_id", "label", "words"),
+    [
+        (new_id(), "dogg", 'did you mean "dog"'),
+        ("7", "dog", "no id of a prediction"),
+        ("00000000-0000-4000-8000-000000000000", "dog", "no id of a prediction"),
+        (None, "dog", "both as text"),
+    ],
+)
+def test_a_correction_that_makes_no_sense_is_refused(
+    journaled: Settings, prediction_id: object, label: str, words: str
+) -> None:
+    with running(journaled) as server:
+        refused = correct(server, prediction_id, label)
+    assert refused.status_code == 422
+    assert words in refused.json()["detail"]
+
+
+def test_stopping_the_server_writes_every_answer(journaled: Settings) -> None:
+    with running(journaled) as server:
+        ids = [ask(server) for _ in range(20)]
+    assert {row.id for row in opened(journaled).predictions("colours")} == set(ids)
+
+
+def test_without_a_journal_a_correction_is_refused_in_words(tmp_path: Path) -> None:
+    published.champion(tmp_path / "store")
+    with running(settings(tmp_path, journal="off")) as server:
+        refused = correct(server, ask(server), "dog")
+    assert refused.status_code == 503
+    assert "PAWLOOP_JOURNAL" in refused.json()["detail"]
+
+
+def test_answers_are_kept_as_photos_under_their_id(journaled: Settings) -> None:
+    with running(journaled) as server:
+        ask(server)
+    (row,) = opened(journaled).predictions("colours")
+    assert row.is_kept
+    kept = journaled.store / "photos" / "journal" / row.photo_id[:2] / row.photo_id
+    assert kept.read_bytes() == published.photo("red")
+
+
+def test_where_no_photos_are_to_be_kept_none_is(tmp_path: Path) -> None:
+    published.champion(tmp_path / "store")
+    private = settings(tmp_path, journal="", keep_photos=0)
+    with running(private) as server:
+        ask(server)
+    assert [row.is_kept for row in opened(private).predictions("colours")] == [False]
+    assert not (private.store / "photos").exists()
+
+
+def test_past_the_quota_the_oldest_photos_without_a_label_go(tmp_path: Path) -> None:
+    published.champion(tmp_path / "store")
+    small = settings(tmp_path, journal="", keep_photos_mb=1)
+    noise = [_noise(n) for n in range(6)]
+    with running(small) as server:
+        ids = []
+        for photo in noise:
+            with server.client() as client:
+                ids.append(client.post("/predict", content=photo).json()["id"])
+            correct(server, ids[0], "cat")  # writes what waits
+    rows = {row.id: row for row in opened(small).predictions("colours")}
+    files = list((small.store / "photos" / "journal").glob("*/*"))
+    assert sum(path.stat().st_size for path in files) <= 10**6
+    assert rows[ids[0]].is_kept, "a labelled photo stays"
+    assert not rows[ids[1]].is_kept
+    assert {path.name for path in files} == {row.photo_id for row in rows.values() if row.is_kept}
+
+
+def test_a_journal_that_cannot_be_written_loses_answers_and_counts_them(tmp_path: Path) -> None:
+    configured = settings(tmp_path, journal="sqlite:////proc/nowhere/journal.db")
+    recorder = Recorder(configured)
+    serving = load(published.publish(tmp_path / "store"), configured)
+    recorder.record(Answer(new_id(), serving, "cat", (0.9, 0.1), None, 0.001, 0.001), b"photo", 0.002)
+    with pytest.raises(JournalError):
+        recorder.judge(new_id(), "cat").result(5)
+    until(lambda: recorder.lost == 1)
+    recorder.stop()
+    assert not [thread for thread in threading.enumerate() if thread.name == "journal"]
+
+
+def _noise(seed: int) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 255, (300, 300, 3), np.uint8)
+    return published.encoded(pixels)  # about 270 kB

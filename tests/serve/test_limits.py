@@ -1,0 +1,71 @@
+"""What a slow, huge or impatient client gets, on the wire."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+
+from tests import published
+from tests.serve.running import running, settings
+
+RED = published.photo("red")
+
+
+def test_a_slow_upload_is_cut_by_time(tmp_path: Path) -> None:
+    published.champion(tmp_path / "store")
+    with (
+        running(settings(tmp_path, upload_timeout_s=0.3)) as server,
+        socket.create_connection(("127.0.0.1", server.port)) as connection,
+    ):
+        connection.settimeout(5)
+        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf")
+        answer = connection.recv(4096)
+    assert b" 408 " in answer.split(b"\r\n")[0]
+    assert b"connection: close" in answer.lower()
+
+
+def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
+    published.champion(tmp_path / "store")
+    photo = published.encoded(np.zeros((400, 400, 3), np.uint8))
+    with running(settings(tmp_path, max_pixels=100_000)) as server, server.client() as client:
+        refused = client.post("/predict", content=photo)
+    assert refused.status_code == 413
+    assert "100,000" in refused.json()["detail"]
+
+
+def test_what_cannot_be_answered_before_the_clients_deadline_is_refused_at_once(tmp_path: Path) -> None:
+    published.champion(tmp_path / "store")
+    with running(settings(tmp_path, threads=1)) as server:
+        engine = server.live.engine
+        engine.job_s = 0.5
+        over = threading.Event()
+
+        def keep_busy() -> None:
+            with server.client() as client:
+                while not over.is_set():
+                    client.post("/predict", files=[("photo", RED)] * 200)
+
+        threads = [threading.Thread(target=keep_busy) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        refusals: list[tuple[httpx.Response, float]] = []
+        with server.client() as client:
+            end = time.monotonic() + 10
+            while not refusals and time.monotonic() < end:
+                engine.job_s = 0.5
+                started = time.monotonic()
+                response = client.post("/predict", content=RED, headers={"x-request-timeout-ms": "100"})
+                if response.status_code == 503:
+                    refusals.append((response, time.monotonic() - started))
+        over.set()
+        for thread in threads:
+            thread.join()
+    ((response, took),) = refusals
+    assert "deadline" in response.json()["detail"]
+    assert int(response.headers["retry-after"]) >= 1
+    assert took < 0.5

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pawloop.errors import ServerError
+from serve.run import listen, refuse_open_door
+from tests import published
+from tests.serve.running import settings, until
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@contextmanager
+def process(folder: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`python -m serve` on a free port, and its address."""
+    values = {
+        "PAWLOOP_STORE": str(folder / "store"),
+        "PAWLOOP_PROBLEM": str(published.problem_file(folder)),
+        "PAWLOOP_PORT": "0",
+        **environment,
+    }
+    started = subprocess.Popen(
+        [sys.executable, "-m", "serve"], cwd=ROOT, env={**os.environ, **values},
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert started.stderr
+        found = re.search(r"http://\S+?:\d+", started.stderr.readline())
+        assert found
+        until(lambda: _answers(found[0]))
+        yield started, found[0]
+    finally:
+        started.kill()
+        started.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_server_well(tmp_path: Path, number: signal.Signals) -> None:
+    published.champion(tmp_path / "store")
+    with process(tmp_path) as (started, url):
+        assert httpx.post(f"{url}/predict", content=published.photo("red")).json()["label"] == "cat"
+        started.send_signal(number)
+        assert started.wait(10) == 0
+
+
+def test_what_is_in_flight_is_answered_before_the_server_ends(tmp_path: Path) -> None:
+    published.champion(tmp_path / "store")
+    statuses: list[int] = []
+    with process(tmp_path) as (started, url):
+        files = [("photo", published.photo("red", (2000, 2000))) for _ in range(60)]
+        asking = threading.Thread(
+            target=lambda: statuses.append(httpx.post(f"{url}/predict", files=files, timeout=20).status_code)
+        )
+        asking.start()
+        asking.join(0.3)
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(15) == 0
+        asking.join(5)
+    assert statuses == [200]
+
+
+def test_a_taken_port_is_named() -> None:
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ServerError, match=f"port {port}.*PAWLOOP_PORT"):
+            listen("127.0.0.1", port)
+
+
+def test_an_open_address_needs_keys_or_a_word(tmp_path: Path) -> None:
+    with pytest.raises(ServerError, match="PAWLOOP_OPEN=1"):
+        refuse_open_door(settings(tmp_path, host="0.0.0.0"))
+    refuse_open_door(settings(tmp_path, host="0.0.0.0", open=True))
+    refuse_open_door(settings(tmp_path, host="::1"))
+    refuse_open_door(settings(tmp_path, host="localhost"))
+
+
+def test_importing_the_server_needs_nothing_of_training() -> None:
+    heavy = "torch torchvision prefect sklearn matplotlib scipy pyarrow typer tasks flows export"
+    code = f"import sys, serve.run; print([n for n in {heavy.split()!r} if n in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/healthz").status_code == 200
+    except httpx.TransportError:
+        return False

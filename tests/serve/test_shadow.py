@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from pawloop.journal import Journal
+from pawloop.registry import Registry
+from tests import published
+from tests.serve.running import running, settings, until
+
+
+def test_a_challenger_answers_the_same_photos_to_the_journal_alone(tmp_path: Path) -> None:
+    configured = settings(tmp_path, journal="")
+    registry = Registry(configured.store, "colours")
+    published.champion(configured.store)
+    contrary = published.publish(configured.store, tilt=-20)
+    with running(configured) as server, server.client() as client:
+        registry.nominate(contrary.number)
+        until(lambda: server.live.shadow.number == 2)
+        answers = []
+        for colour in ("red", "blue", "red"):
+            seen = server.live.shadow.answered
+            answers.append(client.post("/predict", content=published.photo(colour)).json())
+            until(lambda seen=seen: server.live.shadow.answered > seen)  # type: ignore[misc]  # mypy 4226
+        assert client.get("/readyz").json()["model"]["version"] == 1
+        assert "pawloop_shadow_disagreements_total 2.0" in client.get("/metrics").text
+        assert client.get("/models").json()["versions"][0]["aliases"] == ["challenger"]
+        registry.nominate(None)
+        until(lambda: server.live.shadow.number is None)
+    assert [(answer["label"], answer["model"]["version"]) for answer in answers] == [
+        ("cat", 1), ("dog", 1), ("cat", 1),
+    ]  # fmt: skip
+    assert configured.journal_url
+    journal = Journal(configured.journal_url)
+    theirs = {row.id: row.label for row in journal.predictions("colours", "challenger")}
+    assert theirs == {answer["id"]: "dog" for answer in answers}
+    assert len(list(journal.predictions("colours", "champion"))) == 3
+
+
+def test_a_challenger_that_is_damaged_is_refused_and_disturbs_nobody(tmp_path: Path) -> None:
+    configured = settings(tmp_path)
+    published.champion(configured.store)
+    wrong = published.publish(configured.store, wrong_self_test=["float32"])
+    Registry(configured.store, "colours").nominate(wrong.number)
+    with running(configured) as server, server.client() as client:
+        told = client.get("/readyz").json()
+        assert told["model"]["version"] == 1
+        assert [refusal["version"] for refusal in told["refused"]] == [2]
+        assert client.post("/predict", content=published.photo("red")).status_code == 200

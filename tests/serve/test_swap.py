@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pawloop.errors import ProblemFileError
+from pawloop.registry import Registry, Version
+from serve.app import create_app
+from tests import published
+from tests.serve.running import Running, running, settings, until
+
+RED = published.photo("red")
+
+
+def number(server: Running) -> int | None:
+    with server.client() as client:
+        model = client.get("/readyz").json()["model"]
+    return model["version"] if model else None
+
+
+def cut_in_half(version: Version) -> None:
+    path = version.folder / "model.onnx"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def test_no_request_fails_while_models_are_swapped_under_load(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    published.champion(store)
+    statuses: list[int] = []
+    seen: set[int] = set()
+    over = threading.Event()
+
+    def load(server: Running) -> None:
+        with server.client() as client:
+            while not over.is_set():
+                response = client.post("/predict", content=RED)
+                statuses.append(response.status_code)
+                seen.add(response.json()["model"]["version"])
+
+    with running(settings(tmp_path)) as server:
+        threads = [threading.Thread(target=load, args=(server,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for swap in range(11):
+            until(lambda wanted=swap + 1: wanted in seen)  # type: ignore[misc]  # mypy issue 4226
+            published.champion(store, tilt=swap / 10)
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert set(statuses) == {200}
+    assert len(statuses) > 100
+    assert seen >= set(range(1, 12))
+
+
+def test_a_damaged_champion_is_refused_and_told_and_the_old_one_stays(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    published.champion(store)
+    with running(settings(tmp_path)) as server:
+        version = published.publish(store, tilt=1.0)
+        published.promote(store, version)  # whole, so promotion lets it pass
+        until(lambda: number(server) == 2)
+        damaged = published.publish(store)
+        registry = Registry(store, "colours")
+        registry.promote(damaged.number, "a test", expected=2)
+        until(lambda: number(server) == 3)
+        published.promote(store, version)
+        until(lambda: number(server) == 2)
+        cut_in_half(damaged)
+        _force_champion(registry, damaged.number)
+        with server.client() as client:
+            until(lambda: client.get("/readyz").json()["refused"])
+            told = client.get("/readyz").json()
+            assert told["ready"]
+            assert told["model"]["version"] == 2
+            assert told["refused"][0]["version"] == 3
+            assert "model.onnx" in told["refused"][0]["reason"]
+            assert client.post("/predict", content=RED).json()["model"]["version"] == 2
+
+
+def test_a_server_restarted_with_a_damaged_champion_serves_previous_and_says_so(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    published.champion(store)
+    cut_in_half(published.champion(store))
+    with running(settings(tmp_path)) as server, server.client() as client:
+        told = client.get("/readyz").json()
+        assert told["model"] == {"name": "colours", "version": 1}
+        assert [refusal["version"] for refusal in told["refused"]] == [2]
+        assert client.post("/predict", content=RED).json()["model"]["version"] == 1
+
+
+def test_a_server_without_a_model_starts_and_takes_the_first_champion(tmp_path: Path) -> None:
+    with running(settings(tmp_path)) as server, server.client() as client:
+        ready = client.get("/readyz")
+        assert ready.status_code == 503
+        assert ready.json()["detail"] == "no model yet, run a retrain"
+        assert client.get("/healthz").status_code == 200
+        refused = client.post("/predict", content=RED)
+        assert refused.status_code == 503
+        assert int(refused.headers["retry-after"]) > 0
+        assert client.get("/model").status_code == 503
+        assert client.get("/models").json() == {"name": "colours", "versions": []}
+        published.champion(tmp_path / "store")
+        until(lambda: client.get("/readyz").status_code == 200)
+        assert client.post("/predict", content=RED).status_code == 200
+
+
+def test_a_withdrawn_champion_leaves_service(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    first = published.champion(store)
+    with running(settings(tmp_path)) as server, server.client() as client:
+        Registry(store, "colours").restore(None, "confirm failed", expected=first.number)
+        until(lambda: client.get("/readyz").status_code == 503)
+
+
+def test_an_unreadable_alias_file_changes_nothing(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    published.champion(store)
+    with running(settings(tmp_path)) as server:
+        (store / "models" / "colours" / "aliases.json").write_text("{")
+        server.live.watcher.look()
+        assert number(server) == 1
+
+
+def test_an_unknown_problem_is_an_error_at_start(tmp_path: Path) -> None:
+    with pytest.raises(ProblemFileError, match="no problem"):
+        create_app(settings(tmp_path, problem="horses"))
+
+
+def test_the_list_of_versions_tells_parts_and_numbers(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    published.champion(store)
+    published.champion(store)
+    Registry(store, "colours").reject(1, "confirm failed")
+    with running(settings(tmp_path)) as server, server.client() as client:
+        newest, oldest = client.get("/models").json()["versions"]
+        card = client.get("/model").json()
+    assert newest["aliases"] == ["champion"]
+    assert newest["is_serving"]
+    assert newest["metrics"]["float32"]["accuracy"] == 0.99
+    assert (oldest["aliases"], oldest["rejected"]) == (["previous"], "confirm failed")
+    assert (card["version"], card["precision"], card["classes"]) == (2, "float32", ["cat", "dog"])
+
+
+def test_overload_is_answered_with_503_and_a_time_to_come_back(tmp_path: Path) -> None:
+    published.champion(tmp_path / "store")
+    with running(settings(tmp_path, queue=1, threads=1)) as server:
+        answers: list[httpx.Response] = []
+
+        def ask() -> None:
+            with server.client() as client:
+                answers.extend(client.post("/predict", content=RED) for _ in range(30))
+
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    refused = [answer for answer in answers if answer.status_code == 503]
+    assert {answer.status_code for answer in answers} == {200, 503}
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+    assert refused[0].json()["title"] == "overloaded"
+
+
+def _force_champion(registry: Registry, number: int) -> None:
+    """Point the alias at a version that promotion would not let pass."""
+    aliases = registry.aliases()
+    moved = aliases.model_copy(update={"champion": number, "serial": aliases.serial + 1})
+    draft = registry.folder / "draft"
+    draft.write_text(moved.model_dump_json())
+    draft.replace(registry.folder / "aliases.json")

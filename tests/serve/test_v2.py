@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests import published
+from tests.serve.running import Running, running, settings
+
+triton = pytest.importorskip("tritonclient.http", reason="needs tritonclient[http], of the test extra")
+
+RED, BLUE = published.photo("red"), published.photo("blue")
+SIDE = published.SIZE
+MODEL = "/v2/models/colours"
+
+
+@pytest.fixture
+def theirs(server: Running) -> Iterator[Any]:  # Any: tritonclient has no types
+    with triton.InferenceServerClient(f"127.0.0.1:{server.port}") as opened:
+        yield opened
+
+
+def pixels(count: int) -> NDArray[np.uint8]:
+    """[count, S, S, 3], red and blue by turns."""
+    colours = np.array([(255, 0, 0), (0, 0, 255)], np.uint8)[np.arange(count) % 2]
+    return np.broadcast_to(colours[:, None, None], (count, SIDE, SIDE, 3)).copy()
+
+
+def test_tritonclient_sees_server_and_model(theirs: Any) -> None:
+    assert theirs.is_server_live()
+    assert theirs.is_server_ready()
+    assert theirs.is_model_ready("colours")
+    assert theirs.is_model_ready("colours", "1")
+    assert not theirs.is_model_ready("colours", "7")
+    assert not theirs.is_model_ready("horses")
+    assert "binary_tensor_data" in theirs.get_server_metadata()["extensions"]
+    told = theirs.get_model_metadata("colours")
+    assert told["versions"] == ["1"]
+    assert {entry["name"]: entry["shape"] for entry in told["inputs"]} == {
+        "image": [-1, SIDE, SIDE, 3],
+        "photo": [-1],
+    }
+    assert theirs.get_model_config("colours")["backend"] == "onnxruntime"
+    (listed,) = theirs.get_model_repository_index()
+    assert (listed["version"], listed["state"]) == ("1", "READY")
+
+
+@pytest.mark.parametrize("binary_in", [True, False])
+@pytest.mark.parametrize("binary_out", [True, False])
+@pytest.mark.parametrize("compression", [None, "gzip", "deflate"])
+def test_tritonclient_infers_from_pixels(
+    theirs: Any, binary_in: bool, binary_out: bool, compression: str | None
+) -> None:
+    images = pixels(9)
+    given = triton.InferInput("image", list(images.shape), "UINT8")
+    given.set_data_from_numpy(images, binary_data=binary_in)
+    outputs = [triton.InferRequestedOutput(n, binary_data=binary_out) for n in ("probabilities", "label")]
+    answer = theirs.infer(
+        "colours",
+        [given],
+        outputs=outputs,
+        request_id="7",
+        request_compression_algorithm=compression,
+        response_compression_algorithm=compression,
+    )
+    assert answer.get_response()["id"] == "7"
+    assert answer.get_response()["model_version"] == "1"
+    assert answer.as_numpy("embedding") is None
+    probabilities = answer.as_numpy("probabilities")
+    assert probabilities.shape == (9, 2)
+    assert (probabilities.argmax(axis=1) == np.arange(9) % 2).all()
+    labels = [label.decode() if isinstance(label, bytes) else label for label in answer.as_numpy("label")]
+    assert labels == ["cat", "dog"] * 4 + ["cat"]
+
+
+def test_tritonclient_infers_from_encoded_photos(theirs: Any) -> None:
+    photos = np.array([RED, BLUE, RED], dtype=np.object_)
+    given = triton.InferInput("photo", [3], "BYTES")
+    given.set_data_from_numpy(photos)
+    answer = theirs.infer("colours", [given])
+    assert [label.decode() for label in answer.as_numpy("label")] == ["cat", "dog", "cat"]
+    assert answer.as_numpy("embedding").shape == (3, 3)
+
+
+def test_tritonclient_is_told_what_is_wrong(theirs: Any) -> None:
+    small = triton.InferInput("image", [1, 8, 8, 3], "UINT8")
+    small.set_data_from_numpy(np.zeros((1, 8, 8, 3), np.uint8))
+    with pytest.raises(Exception, match=r"not \[N, 32, 32, 3\]"):
+        theirs.infer("colours", [small])
+
+
+def test_photos_in_json_come_as_base64(client: httpx.Client) -> None:
+    text = base64.b64encode(BLUE).decode()
+    call = {"inputs": [{"name": "photo", "datatype": "BYTES", "shape": [1], "data": [text]}]}
+    told = client.post(f"{MODEL}/infer", json=call).json()
+    assert {entry["name"] for entry in told["outputs"]} == {"probabilities", "embedding", "label"}
+    assert next(entry["data"] for entry in told["outputs"] if entry["name"] == "label") == ["dog"]
+
+
+def test_pixels_answer_as_the_photo_they_came_from(client: httpx.Client) -> None:
+    square = np.full((SIDE, SIDE, 3), (90, 120, 200), np.uint8)
+    photo = client.post("/predict", content=published.encoded(square)).json()
+    call = {"inputs": [{"name": "image", "datatype": "UINT8", "shape": [1, SIDE, SIDE, 3],
+                        "data": square.ravel().tolist()}]}  # fmt: skip
+    told = client.post(f"{MODEL}/infer", json=call).json()["outputs"]
+    probabilities = next(entry["data"] for entry in told if entry["name"] == "probabilities")
+    assert probabilities == pytest.approx(list(photo["probabilities"].values()), abs=1e-6)
+
+
+def _image(**changes: object) -> dict[str, object]:
+    plain = {"name": "image", "datatype": "UINT8", "shape": [1, SIDE, SIDE, 3], "data": [0]}
+    return {"inputs": [{**plain, **changes}]}
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        [],
+        {},
+        {"inputs": 3},
+        {"inputs": [{}]},
+        {"inputs": []},
+        _image(),
+        _image(shape=[-1, SIDE]),
+        _image(shape=[10**9] * 4),
+        _image(shape=[True]),
+        _image(datatype="FP32"),
+        _image(data=[[1], [2, 3]]),
+        _image(data=[300], shape=[1]),
+        _image(data="red"),
+        _image(name="photo", datatype="BYTES", shape=[1], data=["§"]),
+        _image(name="photo", datatype="BYTES", shape=[1], data=3),
+        _image(name="photo", datatype="BYTES", shape=[1], data=["bm8gcGhvdG8="]),
+        _image(parameters={"binary_data_size": 99}),
+        {**_image(), "outputs": [{"name": "horses"}]},
+        {**_image(), "outputs": [3]},
+    ],
+)
+def test_wrong_tensors_are_told_in_the_protocols_form(client: httpx.Client, call: object) -> None:
+    refused = client.post(f"{MODEL}/infer", json=call)
+    assert refused.status_code == 400
+    assert list(refused.json()) == ["error"]
+
+
+def test_wrong_bytes_are_told_too(client: httpx.Client) -> None:
+    zeros = gzip.compress(bytes(50_000_000))
+    header = json.dumps(_image(name="photo", datatype="BYTES", shape=[1])).encode()
+    for content, headers, status in [
+        (b"{}", {"Inference-Header-Content-Length": "99"}, 400),
+        (b"{}", {"Inference-Header-Content-Length": "-1"}, 400),
+        (b"{}", {"content-encoding": "gzip"}, 400),
+        (b"{}", {"content-encoding": "br"}, 415),
+        (zeros, {"content-encoding": "gzip"}, 413),
+        (zlib.compress(b"{}")[:-2], {"content-encoding": "deflate"}, 400),
+        (header + b"left over", {"Inference-Header-Content-Length": str(len(header))}, 400),
+    ]:
+        refused = client.post(f"{MODEL}/infer", content=content, headers=headers)
+        assert refused.status_code == status, content[:40]
+        assert "error" in refused.json()
+
+
+def test_load_looks_again_at_the_champion_behind_the_admin_token(tmp_path: Path) -> None:
+    published.champion(tmp_path / "store")
+    with running(settings(tmp_path, admin_token="secret")) as server:
+        theirs = triton.InferenceServerClient(f"127.0.0.1:{server.port}")
+        with pytest.raises(Exception, match="admin token"):
+            theirs.load_model("colours")
+        published.champion(tmp_path / "store")
+        theirs.load_model("colours", headers={"x-admin-token": "secret"})
+        assert theirs.is_model_ready("colours", "2")
+        with pytest.raises(Exception, match="promoted"):
+            theirs.unload_model("colours", headers={"x-admin-token": "secret"})
+        theirs.close()
+
+
+def test_without_an_admin_token_nobody_is_admin(client: httpx.Client) -> None:
+    refused = client.post("/v2/repository/models/colours/load", headers={"x-admin-token": ""})
+    assert refused.status_code == 403
