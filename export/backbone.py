@@ -101,12 +101,15 @@ class _SameConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         kernel, stride = self.kernel_size[0], self.stride[0]
+        if stride == 1:
+            y: Tensor = functional.conv2d(x, self.weight, self.bias, 1, kernel // 2, 1, self.groups)
+            return y
         pads = []
         for size in (int(x.shape[-1]), int(x.shape[-2])):
             total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
             pads += [total // 2, total - total // 2]
-        y: Tensor = self._conv_forward(functional.pad(x, pads), self.weight, self.bias)
-        return y
+        padded: Tensor = self._conv_forward(functional.pad(x, pads), self.weight, self.bias)
+        return padded
 
 
 def _unit(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:

@@ -23,6 +23,7 @@ from pawloop import durable
 from pawloop.errors import ExportError
 
 OPSET = 17
+NEIGHBOURS = 5
 _IR_VERSION = 10  # the newest that Triton's and OpenVINO's current releases read
 
 
@@ -41,12 +42,17 @@ class _Part(nn.Module):
 
 def trunk(network: Network, architecture: Architecture, size: int) -> ModelProto:
     """Graph of the blocks before the boundary: `image` uint8 [N, S, S, 3] to `trunk` [N, K, s, s]."""
-    return _fronted(_traced(_Part(network.trunk, False), size, "trunk"), architecture, size)
+    return fronted(_traced(_Part(network.trunk, False), size, "trunk"), architecture, size)
 
 
 def extractor(network: Network, architecture: Architecture, size: int) -> ModelProto:
     """Graph of the whole backbone: `image` uint8 [N, S, S, 3] to `embedding` float32 [N, D]."""
-    return _fronted(_traced(_Part(network.blocks, True), size, "embedding"), architecture, size)
+    return fronted(core(network, size), architecture, size)
+
+
+def core(network: Network, size: int) -> ModelProto:
+    """Graph of the backbone alone: normalised `pixels` float32 [N, 3, S, S] to `embedding` [N, D]."""
+    return _traced(_Part(network.blocks, True), size, "embedding")
 
 
 def classifier(
@@ -80,6 +86,42 @@ def classifier(
     answer = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", len(bias)])
     del graph.output[:]
     graph.output.extend([answer, embedding])
+    return model
+
+
+def with_novelty(model: ModelProto, bank: NDArray[np.float32], distances: NDArray[np.float32]) -> ModelProto:
+    """A classifier's graph with a third output, `novelty` float32 [N], from 0 to 1.
+
+    It is the share of `distances` [Q], those of validation photos, that the photo's own exceeds. A
+    photo's distance is one less its mean cosine to the five nearest rows of `bank` [M, D], embeddings
+    of training photos of unit length.
+    """
+    graph = model.graph
+    constants = {
+        "novelty.bank": np.ascontiguousarray(bank.T, np.float16),  # halves the file's growth
+        "novelty.distances": distances.astype(np.float32)[None],
+        "novelty.k": np.array([min(NEIGHBOURS, len(bank))], np.int64),
+        "novelty.one": np.float32(1.0),
+        "novelty.axis": np.array([1], np.int64),
+    }
+    graph.initializer.extend(numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items())
+    make = helper.make_node
+    graph.node.extend(
+        [
+            make("ReduceL2", ["embedding"], ["novelty.length"], axes=[1], keepdims=1),
+            make("Div", ["embedding", "novelty.length"], ["novelty.direction"]),
+            make("Cast", ["novelty.bank"], ["novelty.rows"], to=TensorProto.FLOAT),
+            make("MatMul", ["novelty.direction", "novelty.rows"], ["novelty.cosines"]),
+            make("TopK", ["novelty.cosines", "novelty.k"], ["novelty.nearest", "novelty.which"], axis=1),
+            make("ReduceMean", ["novelty.nearest"], ["novelty.cosine"], axes=[1], keepdims=0),
+            make("Sub", ["novelty.one", "novelty.cosine"], ["novelty.distance"]),
+            make("Unsqueeze", ["novelty.distance", "novelty.axis"], ["novelty.column"]),
+            make("Greater", ["novelty.column", "novelty.distances"], ["novelty.exceeds"]),
+            make("Cast", ["novelty.exceeds"], ["novelty.votes"], to=TensorProto.FLOAT),
+            make("ReduceMean", ["novelty.votes"], ["novelty"], axes=[1], keepdims=0),
+        ]
+    )
+    graph.output.append(helper.make_tensor_value_info("novelty", TensorProto.FLOAT, ["N"]))
     return model
 
 
@@ -140,8 +182,8 @@ def _traced(part: nn.Module, size: int, output: str) -> ModelProto:
     return model
 
 
-def _fronted(model: ModelProto, architecture: Architecture, size: int) -> ModelProto:
-    """Put uint8 NHWC input and normalisation before traced blocks.
+def fronted(model: ModelProto, architecture: Architecture, size: int) -> ModelProto:
+    """Put uint8 NHWC input and normalisation before a graph that takes normalised `pixels`.
 
     Transposing bytes and one per-channel DequantizeLinear cost nearly nothing, where casting,
     subtracting and dividing in float cost a tenth of the whole inference. The zero point is a whole

@@ -23,21 +23,23 @@ from pawloop import settings
 from pawloop.card import Card, Precision, Variant, Verdict
 from pawloop.problem import Problem
 from pawloop.registry import Registry
+from tasks import allowed, extractors, manifest, provenance, release, retrain_report, slices
 from tasks import candidate as candidates
 from tasks import collect as collecting
 from tasks import curate as curating
 from tasks import explore as exploring
 from tasks import gate as gating
-from tasks import manifest, provenance, release, retrain_report, slices
 from tasks import rivals as rivalry
 from tasks import split as splitting
 from tasks import train as training
 from tasks import validate as validating
+from tasks import variants as variety
 from tasks import weights as pretraining
-from tasks.candidate import Candidate, Judged
+from tasks.candidate import Candidate
 from tasks.manifest import Dataset
 from tasks.rivals import Rivals
 from tasks.train import Recipe, Trained
+from tasks.variants import Judged
 from tasks.weights import Pretrained
 
 CONFIRM_S = 60.0
@@ -62,7 +64,7 @@ def retrain(
         force: Train also when nothing is new since the champion.
     """
     chosen = settings.load()
-    spec = problems.load(problem or chosen.problem).varied(source, backbone)
+    spec = allowed.varied(problems.load(problem or chosen.problem), source, backbone, chosen.allowed_places)
     store, registry = chosen.store.resolve(), Registry(chosen.store.resolve(), spec.name)
     with run.only_one(store, spec):
         weights = pretrained(spec, store)
@@ -73,21 +75,22 @@ def retrain(
         if known:
             return run.ended(spec, "Unchanged", f"nothing new: {known}")
         validate(dataset, spec)
-        explore(dataset, spec)
+        explore(dataset, spec, recipe, weights)
         place = store / "runs" / provenance.new_run()
         trained = train(dataset, recipe, weights, key)
         candidate = export(trained, dataset, spec, place)
         variants = calibrate(candidate, dataset, spec)
-        judged = evaluate(candidate, dataset, spec)
+        judged = evaluate(candidate, variants, dataset, spec)
         rivals = compare(registry, spec, dataset, place)
-        verdict = gate(judged, rivals, dataset, spec, candidate)
+        verdict = gate(judged["float32"], rivals, dataset, spec, candidate)
         card = release.describe(spec, dataset, weights, trained, key, candidate, variants, judged, verdict)
         before = registry.aliases().champion
         version = None
         if verdict.outcome == "promote":
-            version = promote(registry, candidate, card, before)
+            is_best = rivals.is_best(judged["float32"].answers(), spec.costs)
+            version = promote(registry, candidate, card, before, is_best)
         release.record(place, key, before, version, verdict)
-        tell(card, judged, dataset, rivals, version)
+        tell(card, judged["float32"], dataset, rivals, version)
         if version is None:
             return run.ended(spec, verdict.outcome.title(), verdict.summary)
         confirm(registry, version, before, chosen.server_url)
@@ -142,8 +145,10 @@ def validate(dataset: Dataset, spec: Problem) -> None:
 
 
 @task(name="explore", cache_policy=NO_CACHE)
-def explore(dataset: Dataset, spec: Problem) -> None:
-    told = exploring.explore(dataset, spec, _before(dataset))
+def explore(dataset: Dataset, spec: Problem, recipe: Recipe, weights: Pretrained) -> None:
+    bar = Progress("Explore").of("embeddings of photos")
+    embeddings = extractors.embeddings(dataset, recipe, weights, bar)
+    told = exploring.explore(dataset, spec, _before(dataset), embeddings)
     create_markdown_artifact(
         told.markdown, key=f"{spec.name}-data", description=f"Photos of version {dataset.id}"
     )
@@ -168,15 +173,17 @@ def export(trained: Trained, dataset: Dataset, spec: Problem, place: Path) -> Ca
 
 @task(name="calibrate", cache_policy=NO_CACHE)
 def calibrate(candidate: Candidate, dataset: Dataset, spec: Problem) -> dict[Precision, Variant]:
-    bar = Progress("Calibrate").of("validation photos")
-    return {"float32": candidates.calibrate(candidate, dataset, spec.classes, bar)}
+    found = variety.calibrate(candidate, dataset, spec, Progress("Calibrate"))
+    for precision, variant in found.items():
+        get_run_logger().info("%s: %s", precision, variant.reason or "admitted")
+    return found
 
 
 @task(name="evaluate", cache_policy=NO_CACHE)
-def evaluate(candidate: Candidate, dataset: Dataset, spec: Problem) -> Judged:
-    bar = Progress("Evaluate").of("test photos")
-    out = candidate.folder.parent / "answers.npz"
-    return candidates.judged(candidate.model, candidate.rule, dataset, spec, out, bar)
+def evaluate(
+    candidate: Candidate, variants: dict[Precision, Variant], dataset: Dataset, spec: Problem
+) -> dict[Precision, Judged]:
+    return variety.judge(candidate, variants, dataset, spec, Progress("Evaluate"))
 
 
 @task(name="compare", cache_policy=NO_CACHE)
@@ -191,8 +198,8 @@ def compare(registry: Registry, spec: Problem, dataset: Dataset, place: Path) ->
 def gate(judged: Judged, rivals: Rivals, dataset: Dataset, spec: Problem, candidate: Candidate) -> Verdict:
     sliced = slices.slices(dataset.photos("test"))
     verdict = gating.judge(
-        judged.probabilities,
-        judged.labels,
+        judged.answers(),
+        judged.labels(),
         judged.evaluation,
         rivals.load(),
         sliced,
@@ -205,9 +212,9 @@ def gate(judged: Judged, rivals: Rivals, dataset: Dataset, spec: Problem, candid
 
 
 @task(name="promote", cache_policy=NO_CACHE)
-def promote(registry: Registry, candidate: Candidate, card: Card, before: int | None) -> int:
+def promote(registry: Registry, candidate: Candidate, card: Card, before: int | None, is_best: bool) -> int:
     version = release.publish(registry, candidate.folder, card)
-    registry.promote(version.number, card.verdict.summary, expected=before)
+    registry.promote(version.number, card.verdict.summary, expected=before, is_anchor=is_best)
     get_run_logger().info("%s version %d is champion", registry.name, version.number)
     return version.number
 

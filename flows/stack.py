@@ -46,6 +46,8 @@ def environment(settings: Settings) -> dict[str, str]:
         "PAWLOOP_SERVER_URL": settings.server_url or server_url(settings),
         "PREFECT_HOME": str(store / "prefect"),
         "PREFECT_API_URL": api_url(settings),
+        # Threads of a parallel region that wait by spinning take the core from those they wait for.
+        "OMP_WAIT_POLICY": "PASSIVE",
         "MALLOC_ARENA_MAX": "2",  # many threads on many arenas cost hundreds of megabytes
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(_HEARTBEAT_S),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

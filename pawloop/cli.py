@@ -17,6 +17,7 @@ from rich.table import Table
 
 from pawloop import problem as problems
 from pawloop import settings as machine
+from pawloop.cli_data import data
 from pawloop.errors import PawloopError, ProblemFileError, RegistryError, SettingsError, SourceError
 from pawloop.registry import Registry, names
 
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 models = typer.Typer(help="The registry of model versions: who serves, who served, what each is.")
 app.add_typer(models, name="models", no_args_is_help=True)
+app.add_typer(data, name="data", no_args_is_help=True)
 
 talk = Console(stderr=True, highlight=False)
 out = Console(highlight=False)
@@ -182,17 +184,16 @@ def list_models(problem: ProblemName = None, as_json: Json = False) -> None:
     for number in reversed(registry.numbers()):
         version = registry.version(number, check=False)
         card = version.card
-        part = parts.get(number, f"rejected: {version.rejection}" if version.rejection else "")
+        rejected = "rejected" if version.rejection else ""
         rows.append(
             {
                 "version": number,
-                "part": part,
+                "part": parts.get(number, rejected),
                 "accuracy": card.metrics["float32"]["accuracy"],
                 "expected_cost": card.metrics["float32"]["expected_cost"],
                 "backbone": card.backbone,
-                "dataset": card.dataset.id,
-                "run": card.run,
                 "made": card.created_at,
+                "run": card.run,
             }
         )
     if as_json:
@@ -304,7 +305,7 @@ def _print_rows(title: str, rows: list[dict[str, Any]]) -> None:  # Any: what a 
         return
     table = Table(title=title)
     for column in rows[0]:
-        table.add_column(column.replace("_", " "))
+        table.add_column(column.replace("_", " "), no_wrap=True)
     for row in rows:
         table.add_row(*(f"{v:.4f}" if isinstance(v, float) else str(v) for v in row.values()))
     out.print(table)

@@ -130,16 +130,21 @@ def upright(content: bytes, longest_side: int, max_pixels: int = MAX_PIXELS) -> 
 
 
 def overview(photo: Image.Image, shorter_side: int) -> Image.Image:
-    """The whole photo in RGB, upright, reduced by a whole factor: its shorter side stays at least as asked.
+    """The whole photo in YCbCr, upright, reduced by a whole factor: its shorter side stays at least as asked.
 
-    Every byte of the photo is decoded, so what is cut off or damaged is found; cheaper than `upright`.
+    Every byte of the photo is decoded, so what is cut off or damaged is found. A third cheaper than in RGB:
+    a JPEG is YCbCr inside.
     """
     with _translated():
-        photo.draft("RGB", (shorter_side, shorter_side))
+        photo.draft("YCbCr", (shorter_side, shorter_side))
         photo.load()
         turn = _turn(photo)
         flat = _flattened(photo)
-        flat = flat.reduce(max(1, min(flat.size) // shorter_side)).convert("RGB")
+        factor = min(flat.size) // shorter_side
+        if factor > 1:
+            flat = flat.reduce(factor)
+        if flat.mode != "YCbCr":
+            flat = flat.convert("YCbCr" if flat.mode == "RGB" else "RGB").convert("YCbCr")
         return flat if turn is None else flat.transpose(turn)
 
 

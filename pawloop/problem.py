@@ -55,6 +55,7 @@ class Data(_Section):
     smallest_side: int = Field(32, ge=1)
     near_duplicates: int = Field(6, ge=0, le=6)
     animated: Literal["set-aside", "first-frame"] = "set-aside"
+    wrong_labels: Literal["tell", "set-aside"] = "tell"
     copy_photos: bool = Field(False, alias="copy")
 
     @model_validator(mode="after")
@@ -71,6 +72,7 @@ class Cost(_Section):
     """What mistakes and questions cost, in one unit of the owner's choice."""
 
     ask: float = Field(0.25, ge=0)
+    unfamiliar: float = Field(0.99, gt=0, le=1)
     mistake: dict[ClassName, dict[ClassName, float]] = {}
 
 
@@ -225,7 +227,9 @@ def _checked(value: dict[str, Any], where: str) -> Problem:  # Any: TOML's value
     try:
         return Problem.model_validate(value)
     except ValidationError as error:
-        lines = [_explain(where, item) for item in error.errors()]
+        # A misspelt key is also a missing one: what to correct comes first.
+        found = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+        lines = [_explain(where, item) for item in found]
         raise ProblemFileError("\n".join(dict.fromkeys(lines))) from None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import onnxruntime as ort
@@ -17,22 +17,35 @@ from numpy.typing import NDArray
 from pawloop.errors import DamagedVersionError
 
 OUTPUTS: Final = ("probabilities", "embedding")
-_PROVIDERS: Final = {"cpu": "CPUExecutionProvider", "openvino": "OpenVINOExecutionProvider"}
+Provider = Literal["cpu", "openvino"]
+_PROVIDERS: Final[dict[Provider, str]] = {
+    "cpu": "CPUExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+}
 
 
 class Session:
     """One model in memory, safe to run from several threads at once."""
 
-    def __init__(self, model: Path | bytes, *, threads: int = 1, provider: str = "auto") -> None:
+    def __init__(
+        self, model: Path | bytes, *, threads: int = 1, at_once: int = 1, provider: Provider = "cpu"
+    ) -> None:
         """Open a model file, or its bytes.
 
-        threads: inside one run. A server keeps 1 and runs several at once instead; a batch job may
-        take all cores. provider: `cpu`, `openvino` or `auto` (openvino where it is installed).
-        Raises DamagedVersionError when onnxruntime cannot load the model.
+        threads: inside one run. A server keeps 1 and runs several at once instead, as many as it says
+        by `at_once`; a batch job may take all cores. provider: which of `providers()`.
+        Raises DamagedVersionError when onnxruntime cannot load the model, ValueError when this
+        installation lacks the provider.
         """
         source = model if isinstance(model, bytes) else str(model)
+        if provider not in providers():
+            raise ValueError(
+                f'provider "{provider}" is not in this installation of onnxruntime; put the package '
+                "onnxruntime-openvino in its place, or set PAWLOOP_PROVIDER=cpu"
+            )
+        with_options = (_PROVIDERS[provider], _provider_options(provider, threads, at_once))
         try:
-            self._session = ort.InferenceSession(source, _options(threads), [_provider(provider)])
+            self._session = ort.InferenceSession(source, _options(threads), [with_options])
         # onnxruntime raises a dozen classes of its own without a common base
         except Exception as error:
             where = "model bytes" if isinstance(model, bytes) else model
@@ -49,6 +62,12 @@ class Session:
         return dict(zip(wanted, self._session.run(wanted, {"image": images}), strict=True))
 
 
+def providers() -> list[Provider]:
+    """The execution providers that this installation of onnxruntime has, the reference first."""
+    available = ort.get_available_providers()
+    return [name for name, theirs in _PROVIDERS.items() if theirs in available]
+
+
 def _options(threads: int) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -59,13 +78,8 @@ def _options(threads: int) -> ort.SessionOptions:
     return options
 
 
-def _provider(name: str) -> str:
-    available = ort.get_available_providers()
-    if name == "auto":
-        name = "openvino" if _PROVIDERS["openvino"] in available else "cpu"
-    if _PROVIDERS[name] not in available:
-        raise ValueError(
-            f'provider "{name}" is not in this installation of onnxruntime; '
-            "install the extra `openvino`, or set PAWLOOP_PROVIDER=cpu"
-        )
-    return _PROVIDERS[name]
+def _provider_options(provider: Provider, threads: int, at_once: int) -> dict[str, str]:
+    if provider == "cpu":
+        return {}
+    # A stream a caller: two threads on one stream wait for each other (214 photos/s, with two 310).
+    return {"device_type": "CPU", "num_of_threads": str(threads), "num_streams": str(at_once)}

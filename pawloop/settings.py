@@ -69,6 +69,11 @@ class Settings(BaseSettings):
     )
     admin_token: str = Field("", description="Token for calls that change the server's state.")
     open: bool = Field(False, description="1 allows an address other than loopback without API keys.")
+    access_log: bool = Field(False, description="1 writes a line of JSON a call to stdout.")
+    allowed_sources: str = Field(
+        "/",
+        description="Folders and addresses, comma separated, that a run's `source` may name or lie below.",
+    )
     test_data: Path = Field(
         Path("../shared/data"), description="Folder of real photos for the tests that need them."
     )
@@ -82,6 +87,11 @@ class Settings(BaseSettings):
     def thread_count(self) -> int:
         """Inference threads to start: what was asked for, else one a core that is really ours."""
         return self.threads or usable_cores()
+
+    @property
+    def allowed_places(self) -> tuple[str, ...]:
+        """The folders and addresses that a run's `source` may name or lie below."""
+        return tuple(place.strip() for place in self.allowed_sources.split(",") if place.strip())
 
     @property
     def journal_url(self) -> str | None:

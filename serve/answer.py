@@ -9,6 +9,9 @@ import os
 import time
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pawloop import image
 from pawloop.decision import Reason, decide
 from serve.loading import Serving
@@ -42,14 +45,21 @@ class Answer:
 
 def answer(serving: Serving, photo: bytes, max_pixels: int) -> Answer:
     """Answer one encoded photo. Raises PhotoError or a child of it for what cannot be read."""
+    return examined(serving, photo, max_pixels, serving.outputs)[0]
+
+
+def examined(
+    serving: Serving, photo: bytes, max_pixels: int, outputs: tuple[str, ...]
+) -> tuple[Answer, dict[str, NDArray[np.float32]]]:
+    """As `answer`, and what the model put out, each with one row. outputs: at least those that it takes."""
     started = time.perf_counter()
     pixels = image.decode(photo, serving.rule, max_pixels)
     decoded = time.perf_counter()
-    outputs = serving.session.run(pixels[None], serving.outputs)
+    raw = serving.session.run(pixels[None], outputs)
     inferred = time.perf_counter()
-    probabilities = outputs["probabilities"]  # [1, C]
-    decisions = decide(probabilities, serving.costs, outputs.get("novelty"), serving.novelty_threshold)
-    return Answer(
+    probabilities = raw["probabilities"]  # [1, C]
+    decisions = decide(probabilities, serving.costs, raw.get("novelty"), serving.novelty_threshold)
+    made = Answer(
         id=new_id(),
         serving=serving,
         label=serving.classes[int(decisions.label[0])],
@@ -58,6 +68,7 @@ def answer(serving: Serving, photo: bytes, max_pixels: int) -> Answer:
         decode_s=decoded - started,
         inference_s=inferred - decoded,
     )
+    return made, raw
 
 
 def new_id() -> str:

@@ -35,9 +35,14 @@ class Refused(BaseModel):
 
 
 class Readiness(BaseModel):
-    """What is served, and what was refused. detail: only while there is nothing to serve."""
+    """What is served, and what was refused.
+
+    problem: name of the model that is followed, also before its first version. detail: only while
+    there is nothing to serve.
+    """
 
     ready: bool
+    problem: str = Field(examples=["cat-vs-dog"])
     model: Model | None
     refused: list[Refused]
     detail: str | None = None
@@ -62,9 +67,10 @@ async def readyz(request: Request) -> Response:
     """
     live = state.of(request)
     refused = [refusal.as_dict() for refusal in live.watcher.refused]
+    told = {"problem": live.watcher.registry.name, "refused": refused}
     if not live.engine.has_model:
-        return _json({"ready": False, "model": None, "refused": refused, "detail": NO_MODEL}, 503)
-    return _json({"ready": True, "model": live.engine.serving.model, "refused": refused})
+        return _json({"ready": False, "model": None, **told, "detail": NO_MODEL}, 503)
+    return _json({"ready": True, "model": live.engine.serving.model, **told})
 
 
 def _json(value: object, status: int = 200) -> Response:

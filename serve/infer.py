@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from pawloop import image
 from pawloop.decision import decide
 from serve import asking, problems, state, tensors, uploads
+from serve.answer import examined
 from serve.engine import Done
 from serve.loading import Serving
 from serve.routes import Bare
@@ -79,8 +79,10 @@ async def infer(request: Request) -> Response:
         curl -d '{"inputs": [{"name": "photo", "datatype": "BYTES", "shape": [1], "data": ["…base64…"]}]}' \\
              http://127.0.0.1:8000/v2/models/cat-vs-dog/infer
 
-    Outputs are those of the model and `label`, the class of least expected cost. Binary tensors, `outputs`,
-    `parameters` (`binary_data_output`, `timeout` in microseconds), gzip and deflate are understood.
+    Outputs are those of the model and `label`, the class of least expected cost. Photos go to the journal,
+    and the answer's parameter `prediction_ids` names them for `/feedback`; pixels do not. Binary tensors,
+    `outputs`, `parameters` (`binary_data_output`, `timeout` in microseconds), gzip and deflate are
+    understood.
     """
     live = state.of(request)
     serving = named(request)
@@ -94,14 +96,27 @@ async def infer(request: Request) -> Response:
     names = _wanted(call, serving)
     parts: list[dict[str, Tensor]] = [{} for _ in batch]  # batches gain nothing on a CPU
 
+    ids: list[str] = [""] * len(batch)
+
+    # All parts by the model that the answer names, whichever is in service by then.
     async def ask(index: int) -> None:
-        run = partial(_run, serving, batch[index], names, live.settings.max_pixels)
-        # All parts by the model that the answer names, whichever is in service by then.
-        done: Done[dict[str, Tensor]] = await asking.result(live.engine, lambda _: run(), deadline, request)
-        parts[index] = done.value
+        one = batch[index]
+        if isinstance(one, bytes):
+            parts[index], ids[index] = await _examined(one, serving, names, deadline, request)
+        else:
+            run = partial(_run, serving, one, names)
+            done: Done[dict[str, Tensor]] = await asking.result(
+                live.engine, lambda _: run(), deadline, request
+            )
+            parts[index] = done.value
 
     await asking.each(len(parts), live.engine.thread_count, ask)
-    header = {"model_name": serving.model["name"], "model_version": str(serving.number)}
+    header: dict[str, Any] = {  # Any: JSON
+        "model_name": serving.model["name"],
+        "model_version": str(serving.number),
+    }
+    if all(ids):
+        header["parameters"] = {"prediction_ids": ",".join(ids)}
     if call.id is not None:
         header["id"] = call.id
     binary = {name: (call.outputs or {}).get(name, call.is_binary) for name in names}
@@ -163,11 +178,25 @@ def _wanted(call: tensors.Call, serving: Serving) -> tuple[str, ...]:
     return names
 
 
-def _run(
-    serving: Serving, photo: bytes | NDArray[np.uint8], names: tuple[str, ...], max_pixels: int
-) -> dict[str, Tensor]:
-    """The outputs of one photo, each with one row. photo: encoded, or pixels [S, S, 3]."""
-    pixels = image.decode(photo, serving.rule, max_pixels) if isinstance(photo, bytes) else photo
+async def _examined(
+    photo: bytes, serving: Serving, names: tuple[str, ...], deadline: float, request: Request
+) -> tuple[dict[str, Tensor], str]:
+    """The outputs of an encoded photo, and its id in the journal, where it goes as from `/predict`."""
+    live = state.of(request)
+    outputs = tuple({*names, *serving.outputs} - {"label"})
+    look = partial(examined, serving, photo, live.settings.max_pixels, outputs)
+    done = await asking.result(live.engine, lambda _: look(), deadline, request)
+    made, raw = done.value
+    answered = Done(made, done.waited_s, done.worked_s)
+    live.metrics.answered(answered)
+    live.recorder.record(made, photo, done.waited_s + done.worked_s)
+    live.shadow.follow(made, photo)
+    tensors_of: dict[str, Tensor] = {name: raw[name] for name in names if name != "label"}
+    return {**tensors_of, "label": [made.label.encode()]} if "label" in names else tensors_of, made.id
+
+
+def _run(serving: Serving, pixels: NDArray[np.uint8], names: tuple[str, ...]) -> dict[str, Tensor]:
+    """The outputs of one photo's pixels [S, S, 3], each with one row."""
     outputs = serving.session.run(pixels[None], tuple({*names, *serving.outputs} - {"label"}))
     answers: dict[str, Tensor] = {name: outputs[name] for name in names if name != "label"}
     if "label" in names:

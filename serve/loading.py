@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
+from itertools import product
 from typing import Final
 
 import numpy as np
@@ -21,11 +22,12 @@ from pawloop.decision import Costs
 from pawloop.errors import DamagedVersionError
 from pawloop.image import Resize
 from pawloop.registry import Version
-from pawloop.session import Session
+from pawloop.session import Provider, Session, providers
 from pawloop.settings import Settings
 
 log = logging.getLogger(__name__)
 
+Way = tuple[Precision, Provider]
 
 # int8 that is fast and exact on one processor (VNNI) is slower, or saturates, on another (AVX2), so
 # speed is measured where the model serves. The quickest of a few runs is steadier than their mean.
@@ -36,11 +38,13 @@ _TIMED_RUNS: Final = 5
 class Serving:
     """A model in service: everything that a job needs, never changed, replaced as a whole.
 
-    novelty_threshold: past it a photo is unlike the training photos. model: how answers name it.
+    precision, provider: which of its files answers, and through what. novelty_threshold: past it a photo is
+    unlike the training photos. model: how answers name it.
     """
 
     version: Version
     precision: Precision
+    provider: Provider
     session: Session
     classes: tuple[str, ...]
     rule: Resize
@@ -58,12 +62,11 @@ class Serving:
 def load(version: Version, settings: Settings) -> Serving:
     """Open and prove a version. Raises DamagedVersionError when nothing of it is fit to serve."""
     registry.verify(version.folder, version.card)
-    wanted = _wanted(version, settings)
-    proven: dict[Precision, Session] = {}
+    proven: dict[Way, Session] = {}
     faults = []
-    for precision in wanted:
+    for way in product(_precisions(version, settings), _providers(settings)):
         try:
-            proven[precision] = _proven(version, precision, settings)
+            proven[way] = _proven(version, way, settings.thread_count)
         except DamagedVersionError as error:
             faults.append(str(error))
             log.warning("version %d: %s", version.number, error)
@@ -95,7 +98,11 @@ class HeadStart:
             log.debug("the head start failed", exc_info=True)
 
 
-def _wanted(version: Version, settings: Settings) -> list[Precision]:
+def _providers(settings: Settings) -> list[Provider]:
+    return providers() if settings.provider == "auto" else [settings.provider]
+
+
+def _precisions(version: Version, settings: Settings) -> list[Precision]:
     admitted = [name for name, variant in version.card.variants.items() if variant.admitted]
     if settings.precision == "auto":
         return admitted
@@ -110,11 +117,12 @@ def _wanted(version: Version, settings: Settings) -> list[Precision]:
     return admitted
 
 
-def _proven(version: Version, precision: Precision, settings: Settings) -> Session:
+def _proven(version: Version, way: Way, at_once: int) -> Session:
     """The session of one variant, once it says of the card's pictures what the card says."""
+    precision, provider = way
     card, variant = version.card, version.card.variants[precision]
     path = version.folder / variant.file
-    session = Session(path, provider=settings.provider)
+    session = Session(path, provider=provider, at_once=at_once)
     expected_input = [card.image_size, card.image_size, 3]
     if session.input_shape[1:] != expected_input:
         raise DamagedVersionError(f"{path}: takes {session.input_shape}, the card says {expected_input}")
@@ -132,20 +140,20 @@ def _proven(version: Version, precision: Precision, settings: Settings) -> Sessi
     off = float(np.abs(answers - expected).max())
     if not off <= SELF_TEST_TOLERANCE[precision]:  # also when it is not a number
         raise DamagedVersionError(
-            f"{path}: fails its self-test on this machine: off by {off:.3g}, "
+            f"{path}: fails its self-test on this machine ({provider}): off by {off:.3g}, "
             f"{SELF_TEST_TOLERANCE[precision]:g} is allowed"
         )
     return session
 
 
-def _fastest(proven: dict[Precision, Session]) -> tuple[Precision, Session]:
+def _fastest(proven: dict[Way, Session]) -> tuple[Way, Session]:
     """Each is warm already, from its self-test."""
     if len(proven) == 1:
         return next(iter(proven.items()))
-    seconds = {precision: _seconds(session) for precision, session in proven.items()}
-    best = min(seconds, key=lambda precision: seconds[precision])
-    times = ", ".join(f"{name} {1000 * took:.2f} ms" for name, took in seconds.items())
-    log.info("%s is the fastest on this processor (%s a photo)", best, times)
+    seconds = {way: _seconds(session) for way, session in proven.items()}
+    best = min(seconds, key=lambda way: seconds[way])
+    times = ", ".join(f"{' '.join(way)} {1000 * took:.2f} ms" for way, took in seconds.items())
+    log.info("%s is the fastest on this processor (%s a photo)", " ".join(best), times)
     return best, proven[best]
 
 
@@ -159,13 +167,14 @@ def _seconds(session: Session) -> float:
     return best
 
 
-def _serving(version: Version, precision: Precision, session: Session) -> Serving:
+def _serving(version: Version, way: Way, session: Session) -> Serving:
     card = version.card
     threshold = card.novelty_threshold
     has_novelty = "novelty" in session.outputs and threshold is not None
     return Serving(
         version=version,
-        precision=precision,
+        precision=way[0],
+        provider=way[1],
         session=session,
         classes=tuple(card.classes),
         rule=card.resize,

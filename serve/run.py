@@ -19,7 +19,7 @@ from typing import Final
 from pawloop import problem
 from pawloop.errors import ServerError
 from pawloop.settings import Settings
-from serve import loading, memory
+from serve import calls, loading, memory
 
 log = logging.getLogger(__name__)
 
@@ -50,13 +50,14 @@ def run(
     import uvicorn  # these take as long to import as the model to load, so both go on at once
 
     from serve.app import create_app
+    from serve.heads import LimitedHeads
 
     app = create_app(settings, head_start)
     config = uvicorn.Config(
-        app,
+        calls.Logged(app) if settings.access_log else app,
         uds=None if uds is None else str(uds),
         root_path=root_path,
-        http="httptools",
+        http=LimitedHeads,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
         ws="none",
         lifespan="on",

@@ -11,8 +11,20 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pawloop.errors import SourceError
+from pawloop.problem import Problem
+from tasks.place import path_of
 
 _HARMLESS = ("sample", "journal", "oxford-iiit-pet")
+
+
+def varied(problem: Problem, source: str | None, backbone: str | None, places: Sequence[str]) -> Problem:
+    """The problem with another source or backbone, as a run asks for it.
+
+    Raises SourceError for a source that is neither the problem's own nor below one of `places`.
+    """
+    if source:
+        require_allowed(source, (*problem.data.sources, *places))
+    return problem.varied(source, backbone)
 
 
 def require_allowed(source: str, places: Sequence[str]) -> None:
@@ -25,10 +37,19 @@ def require_allowed(source: str, places: Sequence[str]) -> None:
     if scheme in _HARMLESS or any(_is_below(source, place) for place in places):
         return
     said = ", ".join(places) or "none"
-    raise SourceError(f"{source}: this machine's operator does not allow this source (allowed: {said})")
+    raise SourceError(
+        f"{source}: this machine's operator does not allow this source (allowed: {said}); take another, or "
+        "name it in PAWLOOP_ALLOWED_SOURCES"
+    )
 
 
 def _is_below(source: str, place: str) -> bool:
+    if source == place:
+        return True
+    if "::" in source:  # fsspec's chains of addresses: the last one is what is read
+        return False
+    if source.startswith("file://"):
+        source = str(path_of(source, Path()))
     if "://" in source or "://" in place:
         return _address_is_below(source, place)
     return Path(source).expanduser().resolve().is_relative_to(Path(place).expanduser().resolve())

@@ -8,15 +8,44 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pawloop.decision import Costs, Decisions, decide
 from pawloop.image import Resize, decode
 from pawloop.session import Session
 from pawloop.settings import usable_cores
 from tasks.manifest import Dataset, Photo
+
+
+@dataclass(frozen=True)
+class Answers:
+    """probabilities: [N, C]; novelty: [N], 0 to 1, zeros where the model does not tell it.
+
+    threshold: past it the model calls a photo unfamiliar.
+    """
+
+    probabilities: NDArray[np.float32]
+    novelty: NDArray[np.float32]
+    threshold: float = 1.0
+
+    @classmethod
+    def of(cls, probabilities: NDArray[np.floating]) -> Answers:
+        """Answers of a model that tells no novelty."""
+        return cls(probabilities.astype(np.float32), np.zeros(len(probabilities), np.float32))
+
+    @property
+    def labels(self) -> NDArray[np.intp]:
+        """[N] the likeliest class of each."""
+        likeliest: NDArray[np.intp] = self.probabilities.argmax(axis=1)
+        return likeliest
+
+    def decide(self, costs: Costs) -> Decisions:
+        """What the server would answer, at these costs."""
+        return decide(self.probabilities, costs, self.novelty, self.threshold)
 
 
 def answers(
@@ -24,27 +53,41 @@ def answers(
     rule: Resize,
     dataset: Dataset,
     photos: Sequence[Photo],
+    threshold: float | None = None,
     on_progress: Callable[[int, int], None] | None = None,
-) -> NDArray[np.float32]:
-    """probabilities [N, C] of `model` for photos, in their order, on all cores.
+) -> Answers:
+    """What `model` says of photos, in their order, on all cores.
 
-    Raises DatasetError for a photo that changed since its version was made, DamagedVersionError for a
-    file that cannot be loaded.
+    threshold: of novelty, from the model's card. Raises DatasetError for a photo that changed since
+    its version was made, DamagedVersionError for a file that cannot be loaded.
     """
+    told = outputs(model, rule, dataset, photos, on_progress)
+    probabilities = told["probabilities"]
+    novelty = told.get("novelty", np.zeros(len(probabilities), np.float32))
+    return Answers(probabilities, novelty, 1.0 if threshold is None else threshold)
+
+
+def outputs(
+    model: Path,
+    rule: Resize,
+    dataset: Dataset,
+    photos: Sequence[Photo],
+    on_progress: Callable[[int, int], None] | None = None,
+) -> dict[str, NDArray[np.float32]]:
+    """Every output of `model` for photos, by name, each [N, …]."""
     session = Session(model, threads=1, provider="cpu")
 
-    def one(photo: Photo) -> NDArray[np.float32]:
-        pixels = decode(dataset.read(photo), rule)
-        row: NDArray[np.float32] = session.run(pixels[None], ["probabilities"])["probabilities"][0]
-        return row
+    def one(photo: Photo) -> dict[str, NDArray[np.float32]]:
+        return session.run(decode(dataset.read(photo), rule)[None])
 
-    found = []
+    found: dict[str, list[NDArray[np.float32]]] = {name: [] for name in session.outputs}
     with ThreadPoolExecutor(usable_cores()) as pool:
         for done, row in enumerate(pool.map(one, photos), start=1):
-            found.append(row)
+            for name, value in row.items():
+                found[name].append(value)
             if on_progress:
                 on_progress(done, len(photos))
-    return np.stack(found)
+    return {name: np.concatenate(rows) for name, rows in found.items()}
 
 
 def log_probabilities(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:

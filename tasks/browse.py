@@ -1,4 +1,4 @@
-"""What a person asks about dataset versions: which there are, what changed, what was set aside.
+"""What a person asks about dataset versions: which there are, what changed, what was set aside, who learned.
 
 Reads manifests. Changes nothing.
 """
@@ -6,19 +6,25 @@ Reads manifests. Changes nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import pyarrow.compute as pc
 
+from pawloop.errors import DatasetError
+from pawloop.registry import Registry
+from tasks import history
 from tasks.manifest import KEPT, SIDES, Dataset, Side, versions
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A version in one line. counts: photos kept, by class. set_aside: files by reason."""
+    """A version in one line. counts: photos kept, by class. set_aside: files by reason.
+
+    models: the registry's versions that learned from it, with the part that each plays now.
+    """
 
     id: str
     created_at: datetime
@@ -26,6 +32,7 @@ class Summary:
     set_aside: dict[str, int]
     sources: list[str]
     notes: list[str]
+    models: dict[int, str]
 
     @property
     def kept(self) -> int:
@@ -34,11 +41,14 @@ class Summary:
 
 @dataclass(frozen=True)
 class Difference:
-    """From one version to another: photos by class that came and went, and ids whose class changed."""
+    """From one version to another: photos by class that came and went, and those whose class changed.
+
+    relabelled: id, old class, new class.
+    """
 
     added: dict[str, int]
     removed: dict[str, int]
-    relabelled: list[str]
+    relabelled: list[tuple[str, str, str]]
     rules_changed: bool
 
 
@@ -55,7 +65,7 @@ class SetAside:
 
 
 def summary(dataset: Dataset) -> Summary:
-    """What `version.json` says, as a value."""
+    """What `version.json` says, and who learned from it, as a value."""
     facts = dataset.facts()
     counts: dict[Side, dict[str, int]] = facts["counts"]
     return Summary(
@@ -65,6 +75,7 @@ def summary(dataset: Dataset) -> Summary:
         facts["set_aside"],
         facts["sources"],
         facts["notes"],
+        _learners(dataset),
     )
 
 
@@ -79,7 +90,7 @@ def difference(old: Dataset, new: Dataset) -> Difference:
     return Difference(
         dict(Counter(label for id, label in after.items() if id not in before)),
         dict(Counter(label for id, label in before.items() if id not in after)),
-        sorted(id for id, label in after.items() if before.get(id, label) != label),
+        sorted((id, before[id], label) for id, label in after.items() if before.get(id, label) != label),
         old.facts()["rules"] != new.facts()["rules"],
     )
 
@@ -93,6 +104,40 @@ def quarantine(dataset: Dataset, verdict: str | None = None) -> Iterator[SetAsid
         yield SetAside(
             row["name"], row["source"], row["location"], row["label"], row["verdict"], row["reason"]
         )
+
+
+def holding(store: Path, name: str, photo_id: str) -> list[str]:
+    """The ids of the versions that keep a photo, newest last."""
+    wanted = pc.field("id") == photo_id
+    return [one.id for one in versions(store, name) if one.kept(["id"]).filter(wanted).num_rows]
+
+
+def changed(dataset: Dataset, on_progress: Callable[[int, int], None] | None = None) -> list[str]:
+    """Every photo that changed or vanished since the version was made, in words; all of them are read."""
+    photos = [photo for side in SIDES for photo in dataset.photos(side)]
+    found = []
+    for done, photo in enumerate(photos, start=1):
+        try:
+            dataset.read(photo)
+        except DatasetError as error:
+            found.append(str(error))
+        if on_progress is not None:
+            on_progress(done, len(photos))
+    return found
+
+
+def failed_checks(dataset: Dataset) -> list[str]:
+    """The checks of validation that this version did not pass, in words."""
+    checks = history.log(dataset).get("checks", [])
+    return [f"{c['name']}: asked {c['asked']}, got {c['got']}" for c in checks if not c["passed"]]
+
+
+def _learners(dataset: Dataset) -> dict[int, str]:
+    registry = Registry(dataset.store, dataset.name)
+    aliases = registry.aliases()
+    parts = {aliases.previous: "previous", aliases.challenger: "challenger", aliases.champion: "champion"}
+    cards = (registry.version(number, check=False).card for number in registry.numbers())
+    return {card.version: parts.get(card.version, "") for card in cards if card.dataset.id == dataset.id}
 
 
 def _labels(dataset: Dataset) -> dict[str, str]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,15 +18,17 @@ import pyarrow.parquet as pq
 
 from pawloop import durable
 from pawloop.problem import Problem
-from tasks import measured, verdict
-from tasks.look import Place, looks
+from tasks import verdict
+from tasks.doubted import doubted
+from tasks.look import Place, joined, looks
 from tasks.manifest import KEPT, versions
 from tasks.measured import Memory
-from tasks.store import growing, store_errors, told
+from tasks.store import growing, store_errors, told, write
+from tasks.verdict import Past
 
 Progress = Callable[[int, int], None]
 
-_PARTS_AT_ONCE: Final = 20
+_PARTS_AT_ONCE: Final = 60  # of a few dozen photos: so many are measured again after a crash at most
 
 
 @dataclass(frozen=True)
@@ -45,45 +46,50 @@ def curate(found: Path, problem: Problem, store: Path, on_progress: Progress | N
     Raises SourceError when a photo changed or vanished since it was collected.
     """
     table = pq.read_table(found)
-    with store_errors(store), measured.opened(store) as memory:
+    with store_errors(store):
+        memory = Memory(store)
         _measure_news(table, store, memory, on_progress)
         rules = verdict.Rules.of(problem)
         facts = {**told(found), "rules": asdict(rules)}
-        known = memory.known(table.column("id").to_pylist())
-        table = verdict.judged(table, known, rules, _held(store, problem.name))
+        table = verdict.judged(table, memory, rules, _past(store, problem.name))
         path = growing(store, problem.name) / "curated.parquet"
         with durable.aside(path) as draft:
-            pq.write_table(table.replace_schema_metadata({"pawloop": json.dumps(facts)}), draft)
-    counts = Counter(table.column("verdict").to_pylist())
+            write(table.replace_schema_metadata({"pawloop": json.dumps(facts)}), draft)
+    counts = {row["values"]: row["counts"] for row in pc.value_counts(table["verdict"]).to_pylist()}
     kept = counts.pop(KEPT, 0)
-    return Curated(path, kept, dict(counts))
+    return Curated(path, kept, counts)
 
 
 def _measure_news(table: pa.Table, store: Path, memory: Memory, on_progress: Progress | None) -> None:
     """Decode what the store has not measured yet; what is done stays done if this is interrupted."""
-    places = _places(table)
-    news = [places[id] for id in memory.missing(places)]
-    done, total = len(places) - len(news), len(places)
-    parts = looks(news, store)
-    while batch := list(itertools.chain.from_iterable(itertools.islice(parts, _PARTS_AT_ONCE))):
-        memory.remember(batch)
-        done += len(batch)
+    news = memory.missing(table["id"])
+    first = table.take(pc.index_in(news, table["id"]))  # of a photo found twice, one place is enough
+    places = [Place(*row) for row in zip(first["location"].to_pylist(), first["stored"].to_pylist())]
+    total = len(pc.unique(table["id"]))
+    done = total - len(news)
+    ids = iter(news.to_pylist())
+    parts = looks(places, store)
+    while batch := list(itertools.islice(parts, _PARTS_AT_ONCE)):
+        whole = joined(batch)
+        memory.remember(list(itertools.islice(ids, len(whole.faults))), whole)
+        done += len(whole.faults)
         if on_progress is not None:
             on_progress(done, total)
-    if on_progress is not None and not news:
+    if on_progress is not None and not places:
         on_progress(done, total)
 
 
-def _places(table: pa.Table) -> dict[str, Place]:
-    """Where each photo can be read, by its id."""
-    columns = (table.column(name).to_pylist() for name in Place._fields)
-    return {place.id: place for place in map(Place._make, zip(*columns, strict=True))}
-
-
-def _held(store: Path, name: str) -> set[str]:
-    """The photos that the newest version holds."""
+def _past(store: Path, name: str) -> Past:
+    """What the newest version holds, and the labels that it doubts or that were doubted before it."""
     before = versions(store, name)
     if not before:
-        return set()
-    rows = before[-1].rows(["id", "verdict"])
-    return set(rows.filter(pc.equal(rows["verdict"], KEPT)).column("id").to_pylist())
+        return Past()
+    rows = before[-1].rows(["id", "label", "verdict", "reason"])
+    held = rows.filter(pc.equal(rows["verdict"], KEPT))["id"]
+    reasons = {
+        key: f'photos like it are labelled "{likely}"; put it there, or correct the others'
+        for key, likely in doubted(before[-1]).items()
+    }
+    for row in rows.filter(pc.equal(rows["verdict"], verdict.WRONG)).to_pylist():
+        reasons[row["id"], row["label"]] = row["reason"]
+    return Past(held, reasons)

@@ -14,7 +14,8 @@ from scipy.stats import binomtest, bootstrap
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, log_loss
 from sklearn.metrics import precision_recall_fscore_support as precision_recall
 
-from pawloop.decision import Costs, decide, incurred
+from pawloop.decision import Costs, incurred
+from tasks.answer import Answers
 
 _BINS = 10
 _DRAWS = 500
@@ -45,7 +46,8 @@ class PerClass(BaseModel):
 class Evaluation(BaseModel):
     """All numbers of one model on one side of one dataset version.
 
-    accuracy counts every label, also of photos on which the model would rather ask. Intervals are
+    accuracy counts every label, also of photos on which the model would rather ask. abstained: share
+    of all questions, unfamiliar: of those for that reason alone. Intervals are
     95 %: Wilson's for proportions, bootstrap for the others. ece_by_chance: the expected calibration
     error that a perfectly calibrated model would show at this size (95 % of the time below it).
     """
@@ -59,6 +61,7 @@ class Evaluation(BaseModel):
     expected_cost: float
     expected_cost_interval: tuple[float, float]
     abstained: float
+    unfamiliar: float
     log_loss: float
     brier: float
     ece: float
@@ -73,16 +76,14 @@ class Evaluation(BaseModel):
 
 
 def evaluate(
-    probabilities: NDArray[np.floating],
-    labels: NDArray[np.integer],
-    classes: tuple[str, ...],
-    costs: Costs,
+    answers: Answers, labels: NDArray[np.integer], classes: tuple[str, ...], costs: Costs
 ) -> Evaluation:
-    """Judge probabilities [N, C] against true classes labels [N]."""
+    """Judge answers to N photos against their true classes labels [N]."""
+    probabilities = answers.probabilities
     count, class_count = probabilities.shape
-    predicted = probabilities.argmax(axis=1)
+    predicted, decisions = answers.labels, answers.decide(costs)
     right = predicted == labels
-    cost = incurred(labels, decide(probabilities, costs), costs)
+    cost = incurred(labels, decisions, costs)
     one_hot = np.eye(class_count)[labels]
     everything = list(range(class_count))
     precision, recall, _, support = precision_recall(labels, predicted, labels=everything, zero_division=0.0)
@@ -94,7 +95,8 @@ def evaluate(
         balanced_accuracy=float(balanced_accuracy_score(labels, predicted)),
         expected_cost=float(cost.mean()),
         expected_cost_interval=_bootstrapped(cost),
-        abstained=float(decide(probabilities, costs).abstained.mean()),
+        abstained=float(decisions.abstained.mean()),
+        unfamiliar=float(np.mean([reason == "unfamiliar" for reason in decisions.reasons])),
         log_loss=float(log_loss(labels, _proper(probabilities), labels=everything)),
         brier=float(((probabilities - one_hot) ** 2).sum(axis=1).mean()),
         ece=ece,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pawloop import durable
 from pawloop.problem import Problem
-from tasks import charts, history, report, sheets
+from tasks import charts, doubts, history, report, sheets
 from tasks.atlas import atlas
 from tasks.manifest import KEPT, SIDES, STATISTICS, Dataset
 from tasks.report import Section
@@ -47,7 +47,8 @@ def explore(
 ) -> Report:
     """Write the report of a version into its folder.
 
-    embeddings: [N, D] of all photos that were kept, in the order of their ids; they add a map and outliers.
+    embeddings: [N, D] of all photos that were kept, in the order of their ids; they add a map, outliers and
+    suspected labels.
     """
     rows = dataset.rows()
     kept = rows.filter(pc.equal(rows["verdict"], KEPT))
@@ -63,6 +64,9 @@ def explore(
         Section("Set aside, and why", "".join(_set_aside(dataset, rows))),
         Section("Near duplicates", _twins(dataset, rows)),
     ]
+    suspected = None if embeddings is None else doubts.listed(dataset, kept, embeddings, labels)
+    if suspected is not None:
+        sections.insert(1, Section("Suspected wrong labels", doubts.html(dataset, kept, suspected)))
     if embeddings is not None and (found := atlas(embeddings)) is not None:
         drawn = charts.map_of_photos(dataset, kept, found, problem.classes)
         sections.append(Section("Map of the photos", drawn))
@@ -70,7 +74,10 @@ def explore(
         sections.append(Section("Unlike all others", report.figure(sheets.jpeg_url(alone), "Outliers")))
     path = dataset.folder / "report.html"
     durable.write_bytes(path, report.page(f"{dataset.name}: photos {dataset.id}", sections).encode())
-    return Report(path, _markdown(dataset, problem, kept, finding, curves))
+    summary = _markdown(dataset, problem, kept, finding, curves)
+    if suspected is not None:
+        summary += doubts.markdown(dataset, kept, suspected, _SUMMARY_BYTES - len(summary.encode()))
+    return Report(path, summary)
 
 
 def _counts(dataset: Dataset, problem: Problem) -> str:

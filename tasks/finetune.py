@@ -41,6 +41,14 @@ class Activations:
     labels: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Budget:
+    """Time that fine-tuning may take, and how many epochs must fit into it to be worth their time."""
+
+    seconds: float
+    fewest_epochs: int = 1
+
+
 @dataclass
 class Curve:
     """What happened, an entry an epoch."""
@@ -54,20 +62,20 @@ def fine_tune(
     network: Network,
     train: Activations,
     validation: Activations,
-    budget_s: float,
+    budget: Budget,
     seed: int,
     on_progress: Callable[[int, int, Curve], None] | None = None,
 ) -> tuple[Network, Curve]:
     """Train tail and head of a copy of `network`; return the epoch that was best on validation.
 
     Plain log-loss with label smoothing, AdamW, one cycle of rates, smaller for the tail than for the
-    head. The number of epochs is planned from a few timed steps, so that it ends within `budget_s`
-    seconds. Raises TrainingError when the loss is not a number, BudgetError when the budget is too short.
+    head. The number of epochs is planned from a few timed steps, so that it ends within the
+    budget. Raises TrainingError when the loss is not a number, BudgetError when the budget is too short.
     """
     started = time.monotonic()
     network = copy.deepcopy(network)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stubs
-    epochs = _planned_epochs(network, train, budget_s)
+    epochs = _planned_epochs(network, train, budget)
     torch.manual_seed(seed)
     order = torch.Generator().manual_seed(seed)
     optimiser, schedule = _optimiser(network, epochs * _steps(train))
@@ -86,7 +94,7 @@ def fine_tune(
             best, best_loss = copy.deepcopy(network.state_dict()), curve.validation_loss[-1]
         if on_progress:
             on_progress(epoch + 1, epochs, curve)
-        if time.monotonic() - started > 1.5 * budget_s:
+        if time.monotonic() - started > 1.5 * budget.seconds:
             break  # the machine became slower than planned
     network.load_state_dict(best)
     return network, curve
@@ -96,7 +104,7 @@ def _steps(train: Activations) -> int:
     return max(1, len(train.labels) // _BATCH)
 
 
-def _planned_epochs(network: Network, train: Activations, budget_s: float) -> int:
+def _planned_epochs(network: Network, train: Activations, budget: Budget) -> int:
     trial = copy.deepcopy(network)
     optimiser, _ = _optimiser(trial, _TIMED_STEPS + 1)
     batches = _batches(train, torch.Generator().manual_seed(0))
@@ -106,12 +114,14 @@ def _planned_epochs(network: Network, train: Activations, budget_s: float) -> in
         _step(trial, optimiser, inputs, labels)
         seconds.append(time.monotonic() - started)
     epoch_s = min(seconds) * _steps(train) * 1.2  # and its validation
-    if epoch_s > budget_s:
+    epochs = int(budget.seconds / epoch_s)
+    if epochs < budget.fewest_epochs:
         raise BudgetError(
-            f"[train] budget_s = {budget_s:g} is too short for one epoch of fine-tuning "
-            f'(about {epoch_s:.0f} s here); raise it, or set fine_tune = "never"'
+            f"[train] budget_s = {budget.seconds:g} is too short for fine-tuning: an epoch takes about "
+            f"{epoch_s:.0f} s here, and {budget.fewest_epochs} are the fewest; raise it, or set "
+            'fine_tune = "never"'
         )
-    return min(_MOST_EPOCHS, int(budget_s / epoch_s))
+    return min(_MOST_EPOCHS, epochs)
 
 
 def _optimiser(

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pawloop.card import Bar, Verdict
-from pawloop.decision import Costs, decide, incurred
+from pawloop.decision import Costs, incurred
 from pawloop.problem import Gate
-from tasks.answer import log_probabilities
+from tasks.answer import Answers, log_probabilities
 from tasks.evaluate import Evaluation
 from tasks.paired import chance_of_worse, enough, lower_bound, upper_bound
 
@@ -29,16 +29,16 @@ _LOG_LOSS_LARGEST = 10.0  # a single photo's log-loss counts no more than this
 class Rival:
     """A version in service on the same test photos. name: "champion (version 3)", say.
 
-    probabilities: [N, C] by its own file. seen: [N] whether it was trained on the photo.
+    answers: by its own file. seen: [N] whether it was trained on the photo.
     """
 
     name: str
-    probabilities: NDArray[np.float32]
+    answers: Answers
     seen: NDArray[np.bool_]
 
 
 def judge(
-    probabilities: NDArray[np.float32],
+    answers: Answers,
     labels: NDArray[np.int64],
     evaluation: Evaluation,
     rivals: Sequence[Rival],
@@ -47,7 +47,7 @@ def judge(
     asked: Gate,
     parity: float,
 ) -> Verdict:
-    """The verdict on a challenger's probabilities [N, C] for test photos with true classes [N].
+    """The verdict on a challenger's answers to test photos with true classes labels [N].
 
     slices: rows of test photos by a name such as "source = web". parity: largest difference from
     PyTorch. A first model, without rivals, has only the absolute bars to meet.
@@ -56,12 +56,12 @@ def judge(
     paired: list[_Paired] = []
     for rival in rivals:
         fresh = ~rival.seen
-        mine = incurred(labels, decide(probabilities, costs), costs)
-        theirs = incurred(labels, decide(rival.probabilities, costs), costs)
+        mine = incurred(labels, answers.decide(costs), costs)
+        theirs = incurred(labels, rival.answers.decide(costs), costs)
         difference = (mine - theirs)[fresh]
         paired.append(_against(rival, difference, costs, asked))
         bars += paired[-1].bars
-        bars.append(_calibration(rival, probabilities, labels))
+        bars.append(_calibration(rival, answers, labels))
         bars += _slices(rival, difference, {k: rows[fresh] for k, rows in slices.items()}, asked)
     return _verdict(bars, paired)
 
@@ -122,11 +122,11 @@ def _against(rival: Rival, difference: NDArray[np.float64], costs: Costs, asked:
     return _Paired([bar], low > 0, is_proven, needed, len(difference))
 
 
-def _calibration(rival: Rival, probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Bar:
+def _calibration(rival: Rival, answers: Answers, labels: NDArray[np.int64]) -> Bar:
     rows = np.arange(len(labels))
     mine, theirs = (
         np.minimum(-log_probabilities(p)[rows, labels], _LOG_LOSS_LARGEST)[~rival.seen]
-        for p in (probabilities, rival.probabilities)
+        for p in (answers.probabilities, rival.answers.probabilities)
     )
     if len(mine) == 0:
         return Bar(name=f"log-loss against the {rival.name}", asked="photos", got="none", passed=None)

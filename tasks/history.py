@@ -26,7 +26,7 @@ def compared(dataset: Dataset, before: Dataset | None) -> str:
                 f"{len(new - old):,} photos are new and {len(old - new):,} are gone since {before.id}."
             )
         )
-    checks = _log(dataset).get("checks", [])
+    checks = log(dataset).get("checks", [])
     if checks:
         header = ["", "check", "asked", "got"]
         rows = [["passed" if c["passed"] else c["weight"], c["name"], c["asked"], c["got"]] for c in checks]
@@ -37,7 +37,7 @@ def compared(dataset: Dataset, before: Dataset | None) -> str:
 def _over_time(dataset: Dataset) -> str:
     rows = []
     for version in versions(dataset.store, dataset.name)[-_MOST_VERSIONS:]:
-        facts, checks = version.facts(), _log(version).get("checks", [])
+        facts, checks = version.facts(), log(version).get("checks", [])
         kept = sum(sum(side.values()) for side in facts["counts"].values())
         failed = ", ".join(check["name"] for check in checks if not check["passed"]) or "none"
         rows.append([facts["created_at"][:16], version.id, kept, sum(facts["set_aside"].values()), failed])
@@ -48,9 +48,10 @@ def _ids(dataset: Dataset) -> set[str]:
     return set(dataset.kept(["id"])["id"].to_pylist())
 
 
-def _log(dataset: Dataset) -> dict[str, Any]:  # Any: JSON's values
+def log(dataset: Dataset) -> dict[str, Any]:  # Any: JSON's values
+    """What validation found of a version; empty where it was never validated."""
     path = dataset.folder / "validation.json"
     if not path.exists():
         return {}
-    log: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return log
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found

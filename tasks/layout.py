@@ -42,37 +42,38 @@ def placed(names: Iterable[str], classes: Sequence[str]) -> tuple[list[Placed], 
     A single folder around the class folders is looked through; `train/`, `validation/` and `test/`
     around them give sides when all three are there.
     """
-    paths = [parts for name in names if not is_litter(parts := name.split("/"))]
-    depth = _wrapping(paths, set(classes))
-    sides = {side_named(parts[depth]) for parts in paths if len(parts) > depth + 2} - {None}
+    shelves = _shelves(names)
+    depth = _wrapping(shelves, set(classes))
+    sides = {side_named(shelf[depth]) for shelf in shelves if len(shelf) > depth + 1} - {None}
     photos: list[Placed] = []
     strangers: Counter[str] = Counter()
     others: list[str] = []
-    for parts in paths:
-        name, inner = "/".join(parts), parts[depth:]
+    for shelf, files in shelves.items():
+        inner, prefix = shelf[depth:], "".join(f"{part}/" for part in shelf)
         side = None
-        if len(inner) > 2 and same_form(inner[0]) not in classes:
+        if len(inner) > 1 and same_form(inner[0]) not in classes:
             side = side_named(inner[0])
             inner = inner[1:] if side else inner
-        if not is_photo(parts[-1]):
-            others.append(name)
-        elif len(inner) == 1:
-            photos.append(Placed(name, None, None))
-        elif (label := same_form(inner[0])) in classes:
-            photos.append(Placed(name, label, side if len(sides) == 3 else None))
-        else:
-            strangers[inner[0]] += 1
+        label = same_form(inner[0]) if inner else None
+        found = [f"{prefix}{file}" for file in files if is_photo(file)]
+        if len(found) < len(files):
+            others += [f"{prefix}{file}" for file in files if not is_photo(file)]
+        if label is None or label in classes:
+            given = side if len(sides) == 3 and label is not None else None
+            photos += [Placed(name, label, given) for name in found]
+        elif found:
+            strangers[inner[0]] += len(found)
     return photos, [*_notes(strangers, others, classes), *_side_notes(sides)]
 
 
 def folders(names: Iterable[str]) -> list[str]:
     """The class folders of a source whose classes nobody has named yet, in NFC and order."""
-    paths = [parts for name in names if not is_litter(parts := name.split("/")) and is_photo(name)]
-    while len(tops := {parts[0] for parts in paths}) == 1 and all(len(parts) > 2 for parts in paths):
-        paths = [parts[1:] for parts in paths]
-    if tops and all(side_named(top) for top in tops):
-        paths = [parts[1:] for parts in paths]
-    return sorted({same_form(parts[0]) for parts in paths if len(parts) > 1})
+    shelves = [shelf for shelf, files in _shelves(names).items() if any(map(is_photo, files))]
+    while len(tops := {shelf[:1] for shelf in shelves}) == 1 and all(len(shelf) > 1 for shelf in shelves):
+        shelves = [shelf[1:] for shelf in shelves]
+    if tops and all(top and side_named(top[0]) for top in tops):
+        shelves = [shelf[1:] for shelf in shelves]
+    return sorted({same_form(shelf[0]) for shelf in shelves if shelf})
 
 
 def is_photo(name: str) -> bool:
@@ -91,18 +92,35 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def _wrapping(paths: list[list[str]], classes: set[str]) -> int:
+Shelf = tuple[str, ...]  # the folders that a file lies in, from the source down
+
+
+def _shelves(names: Iterable[str]) -> dict[Shelf, list[str]]:
+    """Files by the folder that they lie in, without litter: what a folder says is asked once a folder."""
+    by_folder: dict[str, list[str]] = {}
+    for name in names:
+        folder, _, file = name.rpartition("/")
+        by_folder.setdefault(folder, []).append(file)
+    found: dict[Shelf, list[str]] = {}
+    for folder, files in by_folder.items():
+        shelf = tuple(folder.split("/")) if folder else ()
+        if not is_litter(shelf) and (left := [file for file in files if not is_litter((file,))]):
+            found[shelf] = left
+    return found
+
+
+def _wrapping(shelves: Iterable[Shelf], classes: set[str]) -> int:
     """How many single folders stand around the class folders."""
     depth = 0
     while True:
-        tops = {parts[depth] if len(parts) > depth + 1 else "" for parts in paths}
+        tops = {shelf[depth] if len(shelf) > depth else "" for shelf in shelves}
         if len(tops) != 1 or not (top := tops.pop()) or same_form(top) in classes:
-            return depth if _holds_classes(paths, depth, classes) else 0
+            return depth if _holds_classes(shelves, depth, classes) else 0
         depth += 1
 
 
-def _holds_classes(paths: list[list[str]], depth: int, classes: set[str]) -> bool:
-    inside = {same_form(parts[depth]) for parts in paths if len(parts) > depth + 1}
+def _holds_classes(shelves: Iterable[Shelf], depth: int, classes: set[str]) -> bool:
+    inside = {same_form(shelf[depth]) for shelf in shelves if len(shelf) > depth}
     return bool(inside & classes) or any(side_named(name) for name in inside)
 
 

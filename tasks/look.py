@@ -7,40 +7,42 @@ start and 70 MB each. Knows nothing about what the measurements are for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import numpy as np
 from joblib import Parallel, delayed  # type: ignore[import-untyped]  # scikit-learn's, it has no types
 from joblib.externals.loky import get_reusable_executor  # type: ignore[import-untyped]  # as above
 
 from pawloop import settings
 from pawloop.errors import DatasetError, PhotoError, SourceError
-from tasks.measure import Measured, measure
+from tasks.measure import Looks, measure
 from tasks.place import read_photo
 
-_WORTH_PROCESSES: Final = 1_000
-_PART: Final = 25
+_WORTH_PROCESSES: Final = 4_000
+_PART: Final = 50
 
 
 class Place(NamedTuple):
     """Where a photo can be read. stored: SHA-256 of the bytes there."""
 
-    id: str
     location: str
     stored: str
 
 
-def looks(places: list[Place], store: Path) -> Iterator[list[tuple[str, Measured]]]:
-    """Measurements by id, in small lists as they are done.
+def looks(places: Sequence[Place], store: Path) -> Iterator[Looks]:
+    """Measurements in the order of the places, in small parts as they are done.
 
     Raises SourceError for a photo that changed or vanished.
     """
     # loky, not fork, which would leave locks held by a flow's other threads; nor multiprocessing's own
     # other ways, which run the caller's script again in each process.
     backend = "loky" if len(places) >= _WORTH_PROCESSES else "threading"
-    work = Parallel(settings.usable_cores(), backend, return_as="generator", batch_size=1)
+    work = Parallel(
+        settings.usable_cores(), backend, return_as="generator", batch_size=1, pre_dispatch="4*n_jobs"
+    )
     parts = (places[start : start + _PART] for start in range(0, len(places), _PART))
     try:
         yield from work(delayed(look)(part, store) for part in parts)
@@ -54,9 +56,18 @@ def looks(places: list[Place], store: Path) -> Iterator[list[tuple[str, Measured
             get_reusable_executor().shutdown()
 
 
-def look(places: Iterable[Place], store: Path) -> list[tuple[str, Measured]]:
+def look(places: Sequence[Place], store: Path) -> Looks:
     """Measurements of some photos, in this process."""
-    return [(place.id, measure(_content(store, place))) for place in places]
+    return measure(_content(store, place) for place in places)
+
+
+def joined(parts: Sequence[Looks]) -> Looks:
+    """Parts as one."""
+    return Looks(
+        np.concatenate([part.numbers for part in parts]),
+        np.concatenate([part.thumbs for part in parts]),
+        [fault for part in parts for fault in part.faults],
+    )
 
 
 def _content(store: Path, place: Place) -> bytes:

@@ -1,75 +1,69 @@
 """The store's memory of measurements: a photo once measured is not decoded again.
 
-Knows ids and measurements. Knows nothing about files.
+Lies in `<store>/cache/measured-N/`. Knows ids and measurements. Knows nothing about photos' files.
 """
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Final
 
-from tasks.measure import VERSION, Measured
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-_KINDS = {int: "INTEGER", float: "REAL", str: "TEXT", bytes: "BLOB"}
-_TABLE = f"measured_{VERSION}"
+from tasks.columns import Growing
+from tasks.measure import NUMBERS, THUMB_SIDE, VERSION, Looks
+
+_THUMB: Final = pa.binary(THUMB_SIDE**2)
+SCHEMA: Final = pa.schema(
+    {
+        "id": pa.string(),
+        "fault": pa.string(),
+        **{
+            name: pa.string() if NUMBERS[name].kind == "S" else pa.from_numpy_dtype(NUMBERS[name])
+            for name in NUMBERS.names or ()
+        },
+        "thumb": _THUMB,
+    }
+)
 
 
 class Memory:
-    """The table from a photo's id to what was measured."""
+    """The table from a photo's id to what was measured, as it was when opened and with what was added."""
 
-    def __init__(self, database: sqlite3.Connection) -> None:
-        self._database = database
+    def __init__(self, store: Path) -> None:
+        self._kept = Growing(store / "cache" / f"measured-{VERSION}", SCHEMA, "id")
 
-    def known(self, ids: Iterable[str]) -> dict[str, Measured]:
-        """The measurements of those photos that were measured before."""
-        self._ask(ids)
-        rows = self._database.execute(f"SELECT {_TABLE}.* FROM asked JOIN {_TABLE} USING (id)")
-        return {id: _measured(values) for id, *values in rows}
+    def missing(self, ids: pa.ChunkedArray) -> pa.Array:
+        """Those photos, each once and in their order, that were never measured."""
+        distinct = pc.unique(ids)
+        return distinct.filter(pc.invert(pc.is_in(distinct, self._ids())))
 
-    def missing(self, ids: Iterable[str]) -> list[str]:
-        """Those photos, in their order, that were never measured."""
-        asked = list(ids)
-        self._ask(asked)
-        rows = self._database.execute(f"SELECT id FROM asked JOIN {_TABLE} USING (id)")
-        known = {id for (id,) in rows}
-        return [id for id in asked if id not in known]
-
-    def remember(self, measured: Iterable[tuple[str, Measured]]) -> None:
+    def remember(self, ids: list[str], looks: Looks) -> None:
         """Note measurements; they are on disk when this returns."""
-        rows = [(id, *one._replace(hash=_signed(one.hash))) for id, one in measured]
-        marks = ", ".join("?" * (len(Measured._fields) + 1))
-        with self._database:
-            self._database.executemany(f"INSERT OR REPLACE INTO {_TABLE} VALUES ({marks})", rows)
+        numbers = looks.numbers
+        columns: dict[str, pa.Array] = {"id": pa.array(ids), "fault": pa.array(looks.faults, pa.string())}
+        for name in NUMBERS.names or ():
+            values = numbers[name]
+            columns[name] = pa.array(values.astype(str) if values.dtype.kind == "S" else values)
+        flat = pa.py_buffer(np.ascontiguousarray(looks.thumbs))
+        columns["thumb"] = pa.Array.from_buffers(_THUMB, len(ids), [None, flat])
+        self._kept.add(pa.table(columns, SCHEMA))
 
-    def _ask(self, ids: Iterable[str]) -> None:
-        with self._database:
-            self._database.execute(
-                "CREATE TEMP TABLE IF NOT EXISTS asked (id TEXT PRIMARY KEY) WITHOUT ROWID"
-            )
-            self._database.execute("DELETE FROM asked")
-            self._database.executemany("INSERT OR IGNORE INTO asked VALUES (?)", ((id,) for id in ids))
+    def known(self, ids: pa.ChunkedArray) -> pa.Table:
+        """The measurements of photos, a row each in their order, without thumbnails."""
+        names = [name for name in SCHEMA.names if name not in ("id", "thumb")]
+        return self._kept.columns(names).take(self._rows(ids))
 
+    def thumbs(self, ids: pa.ChunkedArray) -> NDArray[np.uint8]:
+        """[N, 256] thumbnails of photos."""
+        found = self._kept.columns(["thumb"]).take(self._rows(ids))["thumb"].combine_chunks()
+        return np.frombuffer(b"".join(found.to_pylist()), np.uint8).reshape(len(ids), THUMB_SIDE**2)
 
-@contextmanager
-def opened(store: Path) -> Iterator[Memory]:
-    """The memory of a store, made if need be."""
-    path = store / "cache" / "measured.sqlite"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    columns = ", ".join(f"{name} {_KINDS[type(value)]}" for name, value in Measured()._asdict().items())
-    with closing(sqlite3.connect(path, timeout=60)) as database:
-        database.execute("PRAGMA journal_mode = WAL")
-        with database:
-            database.execute(f"CREATE TABLE IF NOT EXISTS {_TABLE} (id TEXT PRIMARY KEY, {columns})")
-        yield Memory(database)
+    def _rows(self, ids: pa.ChunkedArray) -> pa.Array:
+        return pc.index_in(ids, self._ids())
 
-
-def _measured(values: list[object]) -> Measured:
-    one = Measured._make(values)
-    return one._replace(hash=one.hash % 2**64)
-
-
-def _signed(number: int) -> int:
-    # SQLite's integers have a sign.
-    return number - 2**64 if number >= 2**63 else number
+    def _ids(self) -> pa.ChunkedArray:
+        return self._kept.columns(["id"])["id"]

@@ -19,14 +19,10 @@ LIKENESS: Final = 0.95
 _MOST_EQUAL: Final = 2_000
 
 
-def twins(hashes: NDArray[np.uint64], thumbs: NDArray[np.uint8], radius: int) -> NDArray[np.int64]:
-    """Pairs [P, 2] of rows, the smaller first, whose hashes and thumbnails are alike.
-
-    hashes: [N]. thumbs: [N, 256] grey levels. radius: as in `pairs`.
-    """
-    found = pairs(hashes, radius)
-    alike = [likeness(thumbs[part[:, 0]], thumbs[part[:, 1]]) for part in _parts(found)]
-    return found[np.concatenate(alike) >= LIKENESS] if alike else found
+def alike(thumbs: NDArray[np.uint8], pairs: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """[P] whether the thumbnails of each pair are alike, too. thumbs: [N, 256] grey levels. pairs: [P, 2]."""
+    found = [likeness(thumbs[part[:, 0]], thumbs[part[:, 1]]) >= LIKENESS for part in _parts(pairs)]
+    return np.concatenate([np.empty(0, np.bool_), *found])
 
 
 def pairs(hashes: NDArray[np.uint64], radius: int) -> NDArray[np.int64]:

@@ -31,7 +31,7 @@ class Listing:
     """Photos in the order in which they are best read, and what was left out, in words.
 
     place: what tells this source from all others, on this machine. classes: those that it names, be they
-    the problem's or not. readers: how many may read at once; None is one a core.
+    the problem's or not. readers: how many may read at once where reading is waiting; None is one.
     """
 
     place: str

@@ -23,6 +23,7 @@ from tasks import remote, seen
 from tasks.layout import side_named
 from tasks.manifest import Side
 from tasks.offer import Listing, Offer
+from tasks.place import path_of
 
 SUFFIXES: Final = (".csv", ".tsv", ".parquet")
 _COLUMNS: Final = {
@@ -129,7 +130,11 @@ def _offer(source: str, base: str, line: Line) -> Offer:
     place = _joined(base, line.place)
     if "://" in place and not place.startswith("file://"):
         return Offer(line.place, label, partial(remote.read, place), None, side=side, group=group)
-    path = Path(place.removeprefix("file://"))
+    if "://" in base:
+        raise SourceError(
+            f"{source}: {line.place}: a list from another machine may not name files of this one"
+        )
+    path = path_of(place, Path())
     try:
         mark = seen.stamp(path.stat())
     except OSError:

@@ -17,7 +17,8 @@ def read_photo(store: Path, location: str, stored: str) -> bytes:
     """The bytes at `location` whose SHA-256 is `stored`; callable from any thread or process."""
     path = path_of(location, store)
     try:
-        content = path.read_bytes()
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123  (half the time of a Path's own)
+            content = file.read()
     except FileNotFoundError:
         raise DatasetError(
             f"{path}: this photo has vanished since the dataset was made; put it back, or run again "

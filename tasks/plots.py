@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from pawloop.image import upright
-from tasks.candidate import Judged
 from tasks.evaluate import Bin
 from tasks.manifest import Dataset
+from tasks.variants import Judged
 
 _DPI = 80
 _TILE = 116
@@ -102,7 +102,8 @@ def curves(curve: Mapping[str, Sequence[float]]) -> bytes | None:
 
 def worst_mistakes(judged: Judged, classes: Sequence[str], dataset: Dataset, count: int = 8) -> bytes | None:
     """Contact sheet of the most confidently wrong test photos; None when nothing was wrong."""
-    photos, labels, probabilities = dataset.photos("test"), judged.labels, judged.probabilities
+    photos, labels = dataset.photos("test"), judged.labels()
+    probabilities = judged.answers().probabilities
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != labels)
     wrong = wrong[np.argsort(-confidence[wrong])][:count]

@@ -21,11 +21,12 @@ from pawloop.card import Card, Variant, Verdict
 from pawloop.errors import ConfirmError, RegistryError
 from pawloop.problem import Problem
 from pawloop.registry import Registry, Version
-from tasks.candidate import Candidate, Judged
+from tasks.candidate import Candidate
 from tasks.cardtext import card_markdown
 from tasks.manifest import Dataset
 from tasks.provenance import code_version
 from tasks.train import Trained
+from tasks.variants import Judged
 from tasks.weights import Pretrained
 
 _ASK_EVERY_S = 0.5
@@ -39,7 +40,7 @@ def describe(
     key: str,
     candidate: Candidate,
     variants: dict[cards.Precision, Variant],
-    judged: Judged,
+    judged: dict[cards.Precision, Judged],
     verdict: Verdict,
 ) -> Card:
     """The candidate's card, still without a version number; also written beside the candidate."""
@@ -63,9 +64,10 @@ def describe(
         code_version=code_version(),
         dataset=cards.Dataset(id=dataset.id, sources=list(facts["sources"]), counts=facts["counts"]),
         variants=variants,
-        metrics={"float32": judged.evaluation.for_card()},
+        novelty_threshold=problem.cost.unfamiliar,
+        metrics={name: one.evaluation.for_card() for name, one in judged.items()},
         verdict=verdict,
-        limits=_limits(problem, judged),
+        limits=_limits(problem, judged["float32"]),
     )
     durable.write_bytes(candidate.folder / "card.json", card.model_dump_json(indent=2).encode())
     return card
@@ -136,6 +138,9 @@ def confirm(
             last = f"{server_url} cannot be reached: {error or type(error).__name__}"
         else:
             model = ready.get("model") or {}
+            problem = ready.get("problem", registry.name)
+            if problem != registry.name:
+                return f"{server_url} serves the problem {problem}, not {registry.name}: it was not asked"
             last = f"it serves {model.get('name')} version {model.get('version')}"
             if model.get("name") == registry.name and model.get("version") == version:
                 return f"{server_url} serves version {version}"
@@ -194,7 +199,7 @@ def _readiness(url: str) -> dict[str, Any]:  # Any: JSON's values
 def _limits(problem: Problem, judged: Judged) -> list[str]:
     low, _ = judged.evaluation.accuracy_interval
     return [
-        f"Made for photos of {', '.join(problem.classes)}; anything else gets one of these labels too.",
+        f"Made for photos of {', '.join(problem.classes)}. Most others are told to be unfamiliar, not all.",
         f"Judged on {judged.evaluation.photos} photos of the same sources; with 95 % confidence its "
         f"accuracy on such photos is at least {low:.3f}. Other cameras and places may differ.",
     ]

@@ -10,9 +10,9 @@ from typing import Any
 
 from pawloop.card import Card
 from tasks import plots
-from tasks.candidate import Judged
 from tasks.cardtext import metrics_markdown, table, verdict_markdown
 from tasks.manifest import Dataset
+from tasks.variants import Judged
 
 LIMIT_BYTES = 200_000
 
@@ -80,7 +80,7 @@ def _plots(card: Card, judged: Judged, dataset: Dataset) -> list[tuple[str, byte
     drawn = [
         ("Confusion", plots.confusion(judged.evaluation.confusion, card.classes)),
         ("Reliability", plots.reliability(judged.evaluation.reliability)),
-        ("Error by coverage", plots.coverage(judged.probabilities, judged.labels)),
+        ("Error by coverage", plots.coverage(judged.answers().probabilities, judged.labels())),
         ("The head's penalty", plots.penalties(training["candidates"][0]["penalties"])),
         ("Fine-tuning", plots.curves(training["curve"])),
         ("Worst mistakes", plots.worst_mistakes(judged, card.classes, dataset)),

@@ -10,29 +10,45 @@ from pathlib import Path
 
 import numpy as np
 
-from pawloop.card import Precision
+from pawloop.decision import Costs, incurred
 from pawloop.errors import DatasetError, PawloopError
 from pawloop.problem import Problem
 from pawloop.registry import Registry, Version
-from tasks.answer import answers
+from tasks.answer import Answers, answers
+from tasks.candidate import labels_of
 from tasks.gate import Rival
 from tasks.manifest import Dataset
 
 
 @dataclass(frozen=True)
 class Rivals:
-    """names and where their answers lie; notes: who could not be asked, and why."""
+    """answers: where those of each rival lie, by its name; notes: who could not be asked, and why.
+
+    anchor: where the answers of the best version so far lie, if there is one to compare with.
+    """
 
     answers: dict[str, Path] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    anchor: Path | None = None
 
     def load(self) -> list[Rival]:
         """The rivals with their answers in memory."""
         found = []
         for name, path in self.answers.items():
             with np.load(path) as arrays:
-                found.append(Rival(name, arrays["probabilities"], arrays["seen"]))
+                told = Answers(arrays["probabilities"], arrays["novelty"], float(arrays["threshold"]))
+                found.append(Rival(name, told, arrays["seen"]))
         return found
+
+    def is_best(self, answers: Answers, costs: Costs) -> bool:
+        """Whether a challenger's answers cost less than the anchor's, so that it becomes the anchor."""
+        if self.anchor is None:
+            return True
+        with np.load(self.anchor) as arrays:
+            labels = arrays["labels"]
+            own = Answers(arrays["probabilities"], arrays["novelty"], float(arrays["threshold"]))
+        mine, theirs = (incurred(labels, one.decide(costs), costs).mean() for one in (answers, own))
+        return bool(mine < theirs)
 
     def accuracies(self) -> dict[str, float]:
         """Accuracy on the test photos, by name."""
@@ -53,15 +69,18 @@ def rivals(registry: Registry, problem: Problem, dataset: Dataset, run: Path) ->
     for number, part in ((aliases.champion, "champion"), (aliases.anchor, "anchor")):
         if number is not None:
             parts.setdefault(number, f"{part} (version {number})")
-    found = Rivals()
+    asked, notes = dict[str, Path](), list[str]()
+    anchor = None
     for number, name in parts.items():
         try:
             version = _comparable(registry, number, problem)
         except PawloopError as error:
-            found.notes.append(f"The {name} is not compared with: {error}")
+            notes.append(f"The {name} is not compared with: {error}")
             continue
-        found.answers[name] = _asked(version, dataset, problem, run / f"rival-{number}.npz")
-    return found
+        asked[name] = _asked(version, dataset, problem, run / f"rival-{number}.npz")
+        if number == aliases.anchor:
+            anchor = asked[name]
+    return Rivals(asked, notes, anchor)
 
 
 def _comparable(registry: Registry, number: int, problem: Problem) -> Version:
@@ -75,16 +94,17 @@ def _comparable(registry: Registry, number: int, problem: Problem) -> Version:
 
 
 def _asked(version: Version, dataset: Dataset, problem: Problem, out: Path) -> Path:
-    precision: Precision = "float32"
-    model = version.folder / version.card.variants[precision].file
+    card = version.card
     photos = dataset.photos("test")
-    probabilities = answers(model, version.card.resize, dataset, photos)
+    model = version.folder / card.variants["float32"].file
+    told = answers(model, card.resize, dataset, photos, card.novelty_threshold)
     learnt = _trained_on(version, dataset.store)
-    place = {name: index for index, name in enumerate(problem.classes)}
     np.savez(
         out,
-        probabilities=probabilities,
-        labels=[place[photo.label] for photo in photos],
+        probabilities=told.probabilities,
+        novelty=told.novelty,
+        threshold=told.threshold,
+        labels=labels_of(photos, problem.classes),
         seen=np.array([photo.id in learnt for photo in photos], np.bool_),
     )
     return out

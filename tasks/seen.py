@@ -1,30 +1,32 @@
 """What files held when they were last read, so that an unchanged file is not read again.
 
-Knows stamps and ids. Knows nothing about sources.
+Lies in `<store>/cache/seen/`, a folder a source. Knows stamps and ids. Knows nothing about sources.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
-import sqlite3
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.columns import Growing
 
 # A file written twice within one tick of the file system's clock keeps its stamp, so a file this young
 # is read again next time (what git calls racy).
 _YOUNG_NS: Final = 2_000_000_000
 
 
-class Taken(NamedTuple):
-    """A file's content, known: its id, where its bytes lie, their hash there, and their number."""
-
-    id: str
-    location: str
-    stored: str
-    size: int
+# A file's content, known: its id, where its bytes lie, their hash there, and their number.
+TAKEN: Final = pa.schema(
+    {"id": pa.string(), "location": pa.string(), "stored": pa.string(), "bytes": pa.int64()}
+)
+_SCHEMA: Final = pa.schema({"name": pa.binary(), "stamp": pa.string(), **{f.name: f.type for f in TAKEN}})
 
 
 def stamp(found: os.stat_result) -> str | None:
@@ -35,36 +37,30 @@ def stamp(found: os.stat_result) -> str | None:
 
 
 class Seen:
-    """The table from place and stamp to content."""
+    """The files that lay at one place when they were read before, and what they held.
 
-    def __init__(self, database: sqlite3.Connection) -> None:
-        self._database = database
+    place: what tells a source from all others. Names are bytes inside, since not every file's name is text.
+    """
 
-    def known(self, place: str) -> dict[str, tuple[str, Taken]]:
-        """Stamp and content of every file that lay at a place when it was read before, by name."""
-        rows = self._database.execute(
-            "SELECT name, stamp, id, location, stored, size FROM seen WHERE place = ?", (os.fsencode(place),)
-        )
-        return {os.fsdecode(name): (stamp, Taken(*taken)) for name, stamp, *taken in rows}
+    def __init__(self, store: Path, place: str) -> None:
+        key = hashlib.sha256(os.fsencode(place)).hexdigest()[:16]
+        self._kept = Growing(store / "cache" / "seen" / key, _SCHEMA, "name")
+        self._known = self._kept.columns(_SCHEMA.names)  # as it is now: rows keep their numbers
 
-    def remember(self, place: str, files: Iterable[tuple[str, str, Taken]]) -> None:
-        """Note name, stamp and content of files; they are on disk when this returns."""
-        # Names as bytes: not every file's name is text.
-        rows = [(os.fsencode(place), os.fsencode(name), stamp, *taken) for name, stamp, taken in files]
-        with self._database:
-            self._database.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+    def unchanged(self, names: Sequence[str], stamps: Sequence[str | None]) -> pa.Array:
+        """[N] for each file its row among `taken` when its stamp is the same, else null."""
+        rows = pc.index_in(pa.array(map(os.fsencode, names), pa.binary()), self._known["name"])
+        same = pc.equal(self._known["stamp"].take(rows), pa.array(stamps, pa.string()))
+        return pc.if_else(same, rows, pa.scalar(None, rows.type)).combine_chunks()
 
+    def taken(self, rows: pa.Array) -> pa.Table:
+        """What files held, by the rows that `unchanged` gave."""
+        return self._known.select(TAKEN.names).take(rows)
 
-@contextmanager
-def opened(store: Path) -> Iterator[Seen]:
-    """The table of a store, made if need be."""
-    path = store / "cache" / "seen.sqlite"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(path, timeout=60)) as database:
-        database.execute("PRAGMA journal_mode = WAL")
-        with database:
-            database.execute(
-                "CREATE TABLE IF NOT EXISTS seen (place BLOB, name BLOB, stamp TEXT, id TEXT, location TEXT, "
-                "stored TEXT, size INTEGER, PRIMARY KEY (place, name)) WITHOUT ROWID"
-            )
-        yield Seen(database)
+    def remember(self, names: Sequence[str], stamps: Sequence[str | None], held: pa.Table) -> None:
+        """Note what files held, where a stamp tells; it is on disk when this returns."""
+        first = [pa.array(map(os.fsencode, names), pa.binary()), pa.array(stamps, pa.string())]
+        table = pa.table([*first, *held.columns], _SCHEMA)
+        told = table.filter(pc.is_valid(table["stamp"]))
+        if len(told):
+            self._kept.add(told)

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import cache, partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -52,7 +53,13 @@ def side_of(problem_name: str, key: str, test: float, validation: float) -> Side
 
 def version_id(members: Iterable[tuple[str, str | None, str, str | None]], rules: dict[str, object]) -> str:
     """16 hexadecimal digits for (photo, class, verdict, side) in any order, and the rules."""
-    lines = sorted({json.dumps(member, ensure_ascii=False) for member in members})
+    label_json = cache(partial(json.dumps, ensure_ascii=False))  # one of few words; an id is plain text
+    lines = sorted(
+        {
+            f'["{id}", {label_json(label)}, "{verdict}", {label_json(side)}]'
+            for id, label, verdict, side in members
+        }
+    )
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     return durable.content_key(digest, rules)
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pawloop.errors import DatasetError
 from tasks.manifest import home
+
+# How a table that only the next stage reads is written.
+QUICKLY: Final[dict[str, Any]] = {"compression": "none", "use_dictionary": False, "write_statistics": False}
 
 
 @contextmanager
@@ -22,8 +25,6 @@ def store_errors(store: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise _unwritable(store, error.strerror or str(error)) from error
-    except sqlite3.OperationalError as error:
-        raise _unwritable(store, str(error)) from error
 
 
 def growing(store: Path, name: str) -> Path:
@@ -31,6 +32,11 @@ def growing(store: Path, name: str) -> Path:
     folder = home(store, name) / "next"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def write(table: pa.Table, path: Path) -> None:
+    """Write a table that only the next stage reads."""
+    pq.write_table(table, path, **QUICKLY)
 
 
 def told(path: Path) -> dict[str, Any]:  # Any: JSON's values

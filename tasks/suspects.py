@@ -1,69 +1,81 @@
 """Photos whose label is probably wrong, for a person to look at.
 
-Confident learning (Northcutt, Jiang, Chuang 2021) on out-of-fold probabilities: twenty lines, where the
-library cleanlab would bring pandas along. Knows embeddings and labels. Removes nothing.
+Confident learning (Northcutt, Jiang, Chuang 2021), by the library cleanlab, on out-of-fold probabilities of
+a small model on embeddings. Knows embeddings and labels. Removes nothing (see `verdict`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from tasks.doubted import Suspect
 
 _FOLDS: Final = 5
-
-
-@dataclass(frozen=True)
-class Suspect:
-    """row: which photo. likely: the class that others like it have. margin: how sure that is, above 0."""
-
-    row: int
-    given: str
-    likely: str
-    margin: float
+# Real photos with 1 % of labels swapped: 128 directions and this penalty put 98 % of the swapped cats and
+# dogs and 90 % of the swapped hands (ten classes) among the first 2 %, in 0.3 s; all 1,280 and a weaker one
+# 97 % and 80 %, in 1.4 to 6 s.
+_DIRECTIONS: Final = 128
+_STRENGTH: Final = 0.01
+_MOST_FITTED: Final = 10_000  # photos that the directions are found among
 
 
 def suspects(embeddings: NDArray[np.float32], labels: NDArray[np.str_], seed: int = 0) -> list[Suspect]:
-    """The suspected rows, the surest first.
+    """The suspected rows, the worst label first.
 
     embeddings: [N, D] of a backbone that never saw these labels. labels: [N]. A class of fewer than five
     photos cannot be judged; its photos are left out.
     """
+    from cleanlab.filter import find_label_issues  # with pandas: seconds to import, and only needed here
+    from cleanlab.rank import get_label_quality_scores
+
     names, counts = np.unique(labels, return_counts=True)
     judged = names[counts >= _FOLDS]
     rows = np.flatnonzero(np.isin(labels, judged))
     if len(judged) < 2:
         return []
-    truth = labels[rows]
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=200))
-    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
-    probabilities = cross_val_predict(model, embeddings[rows], truth, cv=folds, method="predict_proba")
-    given = np.searchsorted(judged, truth)
-    likely, margins = confident(probabilities, given)
-    order = [n for n in np.argsort(-margins, kind="stable") if likely[n] != given[n]]
+    given = np.searchsorted(judged, labels[rows])
+    probabilities = _out_of_fold(embeddings[rows], given, seed)  # [M, C]
+    quality = get_label_quality_scores(given, probabilities, method="confidence_weighted_entropy")
+    is_confident = find_label_issues(given, probabilities, filter_by="confident_learning", n_jobs=1)
+    likely = probabilities.argmax(1)
     return [
-        Suspect(int(rows[n]), str(truth[n]), str(judged[likely[n]]), round(float(margins[n]), 4))
-        for n in order
+        Suspect(
+            int(rows[n]),
+            str(judged[given[n]]),
+            str(judged[likely[n]]),
+            round(float(quality[n]), 4),
+            bool(is_confident[n]),
+        )
+        for n in np.argsort(quality, kind="stable")
+        if likely[n] != given[n]
     ]
 
 
-def confident(
-    probabilities: NDArray[np.float64], given: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The class [N] that each row most confidently has, and by how much [N] that beats its given one.
+def _out_of_fold(embeddings: NDArray[np.float32], given: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
+    """[M, C] probabilities of each row by a model that was trained without it."""
+    with threadpool_limits(1):  # more threads only wait for one another: 20 s of CPU instead of 0.3
+        return _cross_validated(embeddings, given, seed)
 
-    probabilities: [N, C], out of fold. given: [N]. Each class is measured against the mean probability that
-    it has among the photos labelled so, since a model is surer of some classes than of others.
-    """
-    every = range(probabilities.shape[1])
-    thresholds = np.array([probabilities[given == one, one].mean() for one in every])  # [C]
-    excess = probabilities - thresholds  # [N, C]
-    likely = excess.argmax(1)
-    rows = np.arange(len(given))
-    return likely, excess[rows, likely] - excess[rows, given]
+
+def _cross_validated(
+    embeddings: NDArray[np.float32], given: NDArray[np.int64], seed: int
+) -> NDArray[np.float64]:
+    some = np.random.default_rng(seed).permutation(len(embeddings))[:_MOST_FITTED]
+    directions = PCA(min(_DIRECTIONS, *embeddings[some].shape), svd_solver="randomized", random_state=seed)
+    flat = directions.fit(embeddings[some]).transform(embeddings)
+    flat /= max(float(flat.std(0).mean()), 1e-12)
+    probabilities: NDArray[np.float64] = cross_val_predict(
+        LogisticRegression(C=_STRENGTH, max_iter=200),
+        flat,
+        given,
+        cv=StratifiedKFold(_FOLDS, shuffle=True, random_state=seed),
+        method="predict_proba",
+    )
+    return probabilities

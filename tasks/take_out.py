@@ -5,6 +5,7 @@ Knows a version and a target folder. Collecting that folder again gives the same
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,10 +24,25 @@ def take_out(
     """Copy every photo that a version keeps to `folder/class/id.ext`; returns how many.
 
     by_side: below `train`, `validation` and `test` instead, which collecting takes as sides again.
-    Raises DatasetError for a folder that holds something, and for a photo that changed or vanished.
+    Raises DatasetError for a folder that holds something, and for a photo that changed or vanished; the
+    folder is then empty.
     """
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and any(path.name != ".draft" for path in folder.iterdir()):
         raise DatasetError(f"{folder}: holds files already; name an empty or a new folder")
+    draft = folder / ".draft"
+    try:
+        draft.mkdir(parents=True, exist_ok=True)
+        count = _copied(dataset, draft, on_progress, by_side)
+        for part in draft.iterdir():
+            part.replace(folder / part.name)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return count
+
+
+def _copied(
+    dataset: Dataset, folder: Path, on_progress: Callable[[int, int], None] | None, by_side: bool
+) -> int:
     photos = [photo for side in SIDES for photo in dataset.photos(side)]
     for done, photo in enumerate(photos, start=1):
         suffix = path_of(photo.location, dataset.store).suffix.lower()

@@ -20,20 +20,20 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
-from export import onnx as graphs
 from export.backbone import ARCHITECTURES, Network
 from pawloop import durable
 from pawloop.errors import TrainingError
-from pawloop.image import Resize
 from pawloop.problem import Backbone, Problem
 from pawloop.settings import usable_cores
 from tasks import calibrate, finetune, head
+from tasks.extractors import frozen_extractor
 from tasks.features import Extractor, Wanted, features
 from tasks.manifest import Dataset, Photo, Side
 from tasks.weights import NETWORK_FILE, Pretrained
 
 CROP = 0.875
 _MOST_ACTIVATION_BYTES = 160 * 2**20  # what a budget of minutes can visit, and memory can hold
+_FEWEST_EPOCHS = 3  # after one or two, the cycle of rates has unlearnt more than it taught
 _GOOD_ENOUGH = 0.995  # validation accuracy from which `auto` spends no time on fine-tuning
 Progress = Callable[[str, int, int], None]
 
@@ -155,7 +155,7 @@ class _Bench:
     def frozen(self) -> tuple[Network, list[dict[str, Any]]]:
         """The pretrained backbone with the best head on its embeddings."""
         started = time.monotonic()
-        extractor = self._extractor("embedding")
+        extractor = frozen_extractor(self.network, self.recipe, "embedding", self.dataset.store)
         views = range(self.recipe.views + 1)
         train = self._features(extractor, self.photos["train"], views, "embeddings of training photos")
         held = self._features(
@@ -180,13 +180,13 @@ class _Bench:
     ) -> tuple[Network, finetune.Curve, dict[str, Any]]:
         """The better of `network` and its fine-tuned copy, by validation log-loss."""
         started = time.monotonic()
-        extractor = self._extractor("trunk")
+        extractor = frozen_extractor(self.network, self.recipe, "trunk", self.dataset.store)
         train, held = self._activations(extractor, "train"), self._activations(extractor, "validation")
         tuned, curve = finetune.fine_tune(
             network,
             train,
             held,
-            self.recipe.budget_s,
+            finetune.Budget(self.recipe.budget_s, 1 if self.recipe.fine_tune == "always" else _FEWEST_EPOCHS),
             self.recipe.seed,
             lambda epoch, epochs, _: self.on_progress("fine-tuning, epochs", epoch, epochs),
         )
@@ -195,18 +195,6 @@ class _Bench:
         result["epochs"] = len(curve.train_loss)
         is_better = result["validation_log_loss"] < frozen["validation_log_loss"]
         return (tuned if is_better else network), curve, result
-
-    def _extractor(self, output: Literal["embedding", "trunk"]) -> Extractor:
-        size = self.recipe.image_size
-        facts = [self.recipe.backbone, self.recipe.weights_sha256, size, self.recipe.crop, output]
-        if self.recipe.weights_sha256 is None:
-            facts.append(self.recipe.seed)
-        key = durable.content_key(*facts, graphs.OPSET, self.network.boundary)
-        path = self.dataset.store / "extractors" / f"{key}.onnx"
-        if not path.exists():
-            build = graphs.trunk if output == "trunk" else graphs.extractor
-            graphs.save(build(self.network, self.architecture, size), path)
-        return Extractor(path, key, output, Resize(size, self.recipe.crop))
 
     def _features(
         self, extractor: Extractor, photos: list[Photo], views: range, what: str

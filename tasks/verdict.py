@@ -7,21 +7,23 @@ others. Pure: from tables to tables.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, Self
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pawloop.problem import Problem
 from tasks import near
 from tasks.manifest import KEPT, STATISTICS
-from tasks.measure import Measured
+from tasks.measured import Memory
 
 NO_LABEL: Final = "no label"
 TWO_CLASSES: Final = "two classes"
 COPY: Final = "exact duplicate"
 TWIN: Final = "near duplicate"
+WRONG: Final = "wrong label"
 # Grey levels of 255; the flattest of 3,431 real photos has a contrast of 15.
 _BLANK: Final = 2.0
 
@@ -33,12 +35,13 @@ class Rules:
     smallest_side: int
     near_duplicates: int
     animated: Literal["set-aside", "first-frame"]
+    wrong_labels: Literal["tell", "set-aside"] = "tell"
     revision: int = 1  # of this file's rules: another one makes other versions of the same photos
 
     @classmethod
     def of(cls, problem: Problem) -> Self:
         data = problem.data
-        return cls(data.smallest_side, data.near_duplicates, data.animated)
+        return cls(data.smallest_side, data.near_duplicates, data.animated, data.wrong_labels)
 
 
 class Verdict(NamedTuple):
@@ -49,80 +52,147 @@ class Verdict(NamedTuple):
     twin_of: str | None = None
 
 
-def judged(table: pa.Table, known: Mapping[str, Measured], rules: Rules, held: set[str]) -> pa.Table:
+@dataclass(frozen=True)
+class Past:
+    """What the version before says.
+
+    held: ids of its photos, which stay where a newcomer is their near twin. doubted: photo and class of
+    labels that are probably wrong, to the reason.
+    """
+
+    held: pa.ChunkedArray = field(default_factory=lambda: pa.chunked_array([], pa.string()))
+    doubted: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+
+def judged(table: pa.Table, memory: Memory, rules: Rules, past: Past) -> pa.Table:
     """The table of found files with measurements, verdicts and reasons.
 
-    known: the measurements of every photo in the table. held: the photos of the version before, which
-    stay where a newcomer is their near twin.
+    memory: holds the measurements of every photo in the table.
     """
-    ids, labels, names = (table.column(name).to_pylist() for name in ("id", "label", "name"))
-    looks = [known[id] for id in ids]
-    verdicts = [alone(look, label, rules) for look, label in zip(looks, labels, strict=True)]
-    _set_contradictions_aside(verdicts, ids, labels, names)
-    _set_copies_aside(verdicts, ids, names)
-    _set_twins_aside(verdicts, ids, names, labels, looks, rules, held)
-    return _with_columns(table, looks, verdicts)
+    looks = memory.known(table["id"])
+    verdicts = _Verdicts(table)
+    verdicts.judge_alone(looks, rules)
+    verdicts.judge_the_repeated()
+    if rules.wrong_labels == "set-aside":
+        verdicts.judge_the_doubted(past.doubted)
+    if rules.near_duplicates:
+        verdicts.judge_twins(looks["hash"], memory, rules.near_duplicates, past.held)
+    return verdicts.with_columns(looks)
 
 
-def alone(look: Measured, label: str | None, rules: Rules) -> Verdict:
-    """The verdict on a photo seen by itself."""
-    if look.fault:
-        is_cut = "truncated" in look.fault
-        return Verdict("truncated" if is_cut else "unreadable", look.fault)
-    if min(look.width, look.height) < rules.smallest_side:
-        size = f"{look.width} x {look.height} pixels"
+class _Verdicts:
+    """The verdict on each row of a table: kept, unless a rule sets it aside. Most rows cost no Python."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+        self._is_kept = np.ones(len(table), np.bool_)
+        self._aside: dict[int, Verdict] = {}
+
+    def judge_alone(self, looks: pa.Table, rules: Rules) -> None:
+        """What is wrong with a photo by itself."""
+        width, height, frames, contrast, colour = (
+            looks[name].to_numpy() for name in ("width", "height", "frames", "contrast", "colourfulness")
+        )
+        wrong = pc.not_equal(looks["fault"], "").to_numpy()
+        wrong = wrong | (np.minimum(width, height) < rules.smallest_side)
+        wrong |= (contrast < _BLANK) & (colour < _BLANK)
+        wrong |= (frames > 1) & (rules.animated == "set-aside")
+        wrong |= self._table["label"].is_null().to_numpy()
+        for row in np.flatnonzero(wrong).tolist():
+            look = looks.slice(row, 1).to_pylist()[0]
+            self._set_aside(row, alone(look, rules))
+
+    def judge_the_repeated(self) -> None:
+        """Files that hold the same photo: under two classes none stays, under one the first."""
+        places = self._table["id"].combine_chunks().dictionary_encode().indices.to_numpy()
+        rows = np.flatnonzero(np.bincount(places)[places] > 1)
+        some = self._table.take(rows)
+        groups: dict[str, list[tuple[int, str | None, str]]] = {}
+        for row, id, label, name in zip(
+            rows.tolist(), *(some[n].to_pylist() for n in ("id", "label", "name"))
+        ):
+            groups.setdefault(id, []).append((row, label, name))
+        for id, files in groups.items():
+            named = {label: name for _, label, name in reversed(files) if label is not None}
+            kept = [(row, name) for row, _, name in files if self._is_kept[row]]
+            for number, (row, _) in enumerate(kept):
+                if len(named) > 1:
+                    where = " and ".join(sorted(named.values()))
+                    verdict = Verdict(TWO_CLASSES, f"the same photo is {where}; delete the wrong one")
+                    self._set_aside(row, verdict)
+                elif number:
+                    self._set_aside(row, Verdict(COPY, f"the same file as {kept[0][1]}", id))
+
+    def judge_the_doubted(self, doubted: Mapping[tuple[str, str], str]) -> None:
+        """Photos whose label is probably wrong, as the version before found."""
+        ids = pa.array([id for id, _ in doubted], pa.string())
+        for row in np.flatnonzero(pc.is_in(self._table["id"], ids).to_numpy()).tolist():
+            reason = doubted.get((self._table["id"][row].as_py(), self._table["label"][row].as_py()))
+            if reason is not None and self._is_kept[row]:
+                self._set_aside(row, Verdict(WRONG, reason))
+
+    def judge_twins(
+        self, hashes: pa.ChunkedArray, memory: Memory, radius: int, held: pa.ChunkedArray
+    ) -> None:
+        """Of photos that are nearly the same picture, the held one stays, then the one of smaller id."""
+        rows = np.flatnonzero(self._is_kept)
+        found = rows[near.pairs(hashes.to_numpy()[rows], radius)]
+        rows = np.unique(found)  # only those that are in a pair
+        some = self._table.take(rows)
+        is_held = pc.is_in(some["id"], held).to_numpy()
+        ids, names, labels = (some[name].to_pylist() for name in ("id", "name", "label"))
+        order = sorted(range(len(rows)), key=lambda n: (not is_held[n], ids[n]))
+        rank = np.empty(len(rows), np.int64)
+        rank[order] = np.arange(len(rows))
+        places = np.searchsorted(rows, found)  # [P, 2]
+        alike = near.alike(memory.thumbs(some["id"]), places)
+        pairs = np.sort(rank[places[alike]], axis=1)
+        is_new = ~is_held[order]
+        for later, earlier in stepped_aside(pairs[is_new[pairs[:, 1]]].tolist()):
+            one, other = order[later], order[earlier]
+            label = "" if labels[one] == labels[other] else f', which is labelled "{labels[other]}"'
+            reason = f"nearly the same picture as {names[other]}{label}"
+            self._set_aside(int(rows[one]), Verdict(TWIN, reason, ids[other]))
+
+    def with_columns(self, looks: pa.Table) -> pa.Table:
+        """The table with what was measured and judged."""
+        verdicts, reasons = [KEPT] * len(self._table), [""] * len(self._table)
+        twins: list[str | None] = [None] * len(self._table)
+        for row, verdict in self._aside.items():
+            verdicts[row], reasons[row], twins[row] = verdict
+        heights = np.maximum(looks["height"].to_numpy(), 1)
+        aspect = (looks["width"].to_numpy() / heights).astype(np.float32)
+        looks = looks.append_column("aspect", pa.array(aspect))
+        columns: dict[str, pa.Array] = {
+            **{name: looks[name] for name in ("width", "height", "format", "frames", "hash", *STATISTICS)},
+            "verdict": pa.array(verdicts),
+            "reason": pa.array(reasons),
+            "twin_of": pa.array(twins, pa.string()),
+        }
+        table = self._table
+        for name, column in columns.items():
+            table = table.append_column(name, column)
+        return table
+
+    def _set_aside(self, row: int, verdict: Verdict) -> None:
+        self._is_kept[row] = False
+        self._aside[row] = verdict
+
+
+def alone(look: Mapping[str, Any], rules: Rules) -> Verdict:  # Any: text and numbers
+    """What is wrong with a photo by itself, at least that it has no label. look: its row of measurements."""
+    if look["fault"]:
+        is_cut = "truncated" in look["fault"]
+        return Verdict("truncated" if is_cut else "unreadable", look["fault"])
+    if min(look["width"], look["height"]) < rules.smallest_side:
+        size = f"{look['width']} x {look['height']} pixels"
         return Verdict("too small", f"{size}; [data] smallest_side asks for {rules.smallest_side}")
-    if look.contrast < _BLANK and look.colourfulness < _BLANK:
+    if look["contrast"] < _BLANK and look["colourfulness"] < _BLANK:
         return Verdict("blank", "all of it has one colour")
-    if look.frames > 1 and rules.animated == "set-aside":
-        return Verdict("animated", f'{look.frames} frames; [data] animated = "first-frame" keeps the first')
-    if label is None:
-        return Verdict(NO_LABEL, "it lies in no class folder; kept for labelling")
-    return Verdict()
-
-
-def _set_contradictions_aside(
-    verdicts: list[Verdict], ids: list[str], labels: list[str | None], names: list[str]
-) -> None:
-    said: dict[str, dict[str, str]] = {}  # photo: class: one of its files
-    for id, label, name in zip(ids, labels, names, strict=True):
-        if label is not None:
-            said.setdefault(id, {}).setdefault(label, name)
-    for row, id in enumerate(ids):
-        if verdicts[row].verdict == KEPT and len(said[id]) > 1:
-            places = " and ".join(sorted(said[id].values()))
-            verdicts[row] = Verdict(TWO_CLASSES, f"the same photo is {places}; delete the wrong one")
-
-
-def _set_copies_aside(verdicts: list[Verdict], ids: list[str], names: list[str]) -> None:
-    first: dict[str, int] = {}
-    for row, id in enumerate(ids):
-        if verdicts[row].verdict == KEPT and first.setdefault(id, row) != row:
-            verdicts[row] = Verdict(COPY, f"the same file as {names[first[id]]}", id)
-
-
-def _set_twins_aside(
-    verdicts: list[Verdict],
-    ids: list[str],
-    names: list[str],
-    labels: list[str | None],
-    looks: list[Measured],
-    rules: Rules,
-    held: set[str],
-) -> None:
-    rows = [row for row, verdict in enumerate(verdicts) if verdict.verdict == KEPT]
-    if not rules.near_duplicates or not rows:
-        return
-    # Those that may stay come first: what the version before held, then the smaller id.
-    rows.sort(key=lambda row: (ids[row] not in held, ids[row]))
-    hashes = np.array([looks[row].hash for row in rows], np.uint64)
-    thumbs = np.frombuffer(b"".join(looks[row].thumb for row in rows), np.uint8).reshape(len(rows), -1)
-    is_new = [ids[row] not in held for row in rows]
-    found = (pair for pair in near.twins(hashes, thumbs, rules.near_duplicates).tolist() if is_new[pair[1]])
-    for later, earlier in stepped_aside(found):
-        row, other = rows[later], rows[earlier]
-        label = "" if labels[row] == labels[other] else f', which is labelled "{labels[other]}"'
-        verdicts[row] = Verdict(TWIN, f"nearly the same picture as {names[other]}{label}", ids[other])
+    if look["frames"] > 1 and rules.animated == "set-aside":
+        said = f'{look["frames"]} frames; [data] animated = "first-frame" keeps the first'
+        return Verdict("animated", said)
+    return Verdict(NO_LABEL, "it lies in no class folder; kept for labelling")
 
 
 def stepped_aside(pairs: Iterable[Sequence[int]]) -> list[tuple[int, int]]:
@@ -139,27 +209,3 @@ def stepped_aside(pairs: Iterable[Sequence[int]]) -> list[tuple[int, int]]:
         if staying:
             gone[later] = staying[0]
     return list(gone.items())
-
-
-def _with_columns(table: pa.Table, looks: list[Measured], verdicts: list[Verdict]) -> pa.Table:
-    columns: dict[str, pa.Array] = {
-        "width": pa.array([look.width for look in looks], pa.int32()),
-        "height": pa.array([look.height for look in looks], pa.int32()),
-        "format": pa.array([look.format for look in looks]),
-        "frames": pa.array([look.frames for look in looks], pa.int32()),
-        "hash": pa.array([look.hash for look in looks], pa.uint64()),
-        **{name: pa.array([_statistic(look, name) for look in looks], pa.float32()) for name in STATISTICS},
-        "verdict": pa.array([verdict.verdict for verdict in verdicts]),
-        "reason": pa.array([verdict.reason for verdict in verdicts]),
-        "twin_of": pa.array([verdict.twin_of for verdict in verdicts], pa.string()),
-    }
-    for name, column in columns.items():
-        table = table.append_column(name, column)
-    return table
-
-
-def _statistic(look: Measured, name: str) -> float:
-    if name == "aspect":
-        return look.width / look.height if look.height else 0.0
-    value: float = getattr(look, name)
-    return value

@@ -42,6 +42,7 @@ def test_up_ends_with_a_model_that_answers(stack: Stack) -> None:
     assert answer["model"] == {"name": "sample", "version": 1}
     accuracy = httpx.get(f"{stack.url}/model").json()["metrics"]["float32"]["accuracy"]
     assert accuracy >= 0.95
+    assert stack.aliases()["anchor"] == 1
 
 
 def test_the_story_of_a_run_is_in_prefects_ui(stack: Stack) -> None:

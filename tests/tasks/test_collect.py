@@ -163,19 +163,22 @@ def test_folders_of_no_class_are_named_where_no_photo_is_left(tmp_path: Path) ->
         collect(problem(folder), tmp_path / "store")
 
 
-def test_a_source_that_vanishes_half_way_is_told_and_the_next_run_goes_on(tmp_path: Path) -> None:
-    folder = album(tmp_path / "photos", each=400)  # more than a batch
+def test_a_source_that_vanishes_half_way_is_told_and_the_next_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = album(tmp_path / "photos", each=40)
+    monkeypatch.setattr("tasks.collect._BATCH", 50)
     about = problem(folder)
 
     def vanish(done: int, total: int) -> None:
         if done < total:
             folder.rename(tmp_path / "gone")
 
-    with pytest.raises(SourceError, match="300 of 800 files could not be read; is it still there"):
+    with pytest.raises(SourceError, match="30 of 80 files could not be read; is it still there"):
         collect(about, tmp_path / "store", vanish)
     (tmp_path / "gone").rename(folder)
 
-    assert collect(about, tmp_path / "store").photo_count == 800
+    assert collect(about, tmp_path / "store").photo_count == 80
 
 
 def test_a_store_that_cannot_be_written_is_told(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -154,18 +155,38 @@ def test_width_and_height_are_those_of_the_upright_photo() -> None:
     tags = Image.Exif()
     tags[0x0112] = 6
 
-    look = measure(photo(1, (120, 80), exif=tags))
+    [look] = measure([photo(1, (120, 80), exif=tags)]).numbers
 
-    assert (look.width, look.height) == (80, 120)
+    assert (look["width"], look["height"]) == (80, 120)
 
 
 def test_statistics_say_what_they_are_named_after() -> None:
-    sharp, soft = measure(photo(1, (64, 48))), measure(photo(1, (64, 48), quality=95))
-    dark, bright = measure(shade(40)), measure(shade(200))
+    photos = [photo(1), grey_photo(), shade(40), shade(200), noisy()]
 
-    assert bright.brightness > dark.brightness
-    assert sharp.entropy > 3
-    assert measure(grey_photo()).colourfulness < 2 < soft.colourfulness
+    coloured, grey, dark, bright, sharp = measure(photos).numbers
+
+    assert bright["brightness"] > dark["brightness"] + 100
+    assert sharp["sharpness"] > 2 * grey["sharpness"]
+    assert sharp["entropy"] > dark["entropy"]
+    assert coloured["contrast"] > 2 * dark["contrast"]
+    assert grey["colourfulness"] < 2 < coloured["colourfulness"]
+
+
+def test_statistics_are_the_same_in_whatever_format_a_photo_comes() -> None:
+    numbers = measure([photo(1, quality=95), photo(1, format="PNG"), photo(1, format="WEBP", lossless=True)])
+
+    for name in ("brightness", "contrast", "sharpness", "entropy", "colourfulness"):
+        assert numbers.numbers[name] == pytest.approx(numbers.numbers[name][0], rel=0.15)
+
+
+def test_colourfulness_is_that_of_hasler_and_susstrunk() -> None:
+    red, green, blue = np.asarray(picture(3, (128, 96)), np.float64).reshape(-1, 3).T
+    opponents = np.stack([red - green, (red + green) / 2 - blue])
+    asked = np.hypot(*opponents.std(1)) + 0.3 * np.hypot(*opponents.mean(1))
+
+    [look] = measure([photo(3, (128, 96), format="PNG")]).numbers
+
+    assert look["colourfulness"] == pytest.approx(asked, rel=0.05)
 
 
 def test_processes_measure_the_same_as_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,6 +224,12 @@ def measure_id(quality: int) -> str:
 def shade(level: int) -> bytes:
     stream = io.BytesIO()
     Image.eval(picture(1), lambda value: value // 8 + level).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def noisy() -> bytes:
+    stream = io.BytesIO()
+    Image.effect_noise((96, 72), 60).save(stream, "PNG")
     return stream.getvalue()
 
 

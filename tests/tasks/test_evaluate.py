@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pawloop.decision import Costs
+from tasks.answer import Answers
 from tasks.evaluate import evaluate, wilson
 
 COSTS = Costs(((0.0, 1.0), (4.0, 0.0)), ask=0.3)
@@ -14,7 +15,7 @@ LABELS = np.array([0, 0, 1, 1])
 
 
 def test_accuracy_confusion_and_recall_count_every_label() -> None:
-    found = evaluate(PROBABILITIES, LABELS, ("cat", "dog"), COSTS)
+    found = evaluate(Answers.of(PROBABILITIES), LABELS, ("cat", "dog"), COSTS)
     assert found.accuracy == 0.75
     assert found.confusion == [[2, 0], [1, 1]]
     assert found.classes["dog"].recall == 0.5
@@ -22,15 +23,15 @@ def test_accuracy_confusion_and_recall_count_every_label() -> None:
 
 
 def test_expected_cost_is_that_of_the_decisions_also_of_questions() -> None:
-    found = evaluate(PROBABILITIES, LABELS, ("cat", "dog"), COSTS)
+    found = evaluate(Answers.of(PROBABILITIES), LABELS, ("cat", "dog"), COSTS)
     # Answers: ask (4 x 0.1 is dearer), ask, dog, cat though it is a dog.
     assert found.abstained == 0.5
     assert found.expected_cost == pytest.approx((0.3 + 0.3 + 0.0 + 4.0) / 4)
 
 
 def test_another_cost_matrix_changes_no_probability_based_number() -> None:
-    dear = evaluate(PROBABILITIES, LABELS, ("cat", "dog"), COSTS)
-    even = evaluate(PROBABILITIES, LABELS, ("cat", "dog"), Costs(((0.0, 1.0), (1.0, 0.0)), 0.3))
+    dear = evaluate(Answers.of(PROBABILITIES), LABELS, ("cat", "dog"), COSTS)
+    even = evaluate(Answers.of(PROBABILITIES), LABELS, ("cat", "dog"), Costs(((0.0, 1.0), (1.0, 0.0)), 0.3))
     assert (dear.log_loss, dear.brier, dear.ece) == (even.log_loss, even.brier, even.ece)
     assert dear.expected_cost != even.expected_cost
 
@@ -47,6 +48,6 @@ def test_chance_alone_explains_the_calibration_error_of_a_calibrated_model() -> 
         rng = np.random.default_rng(seed)
         confidence = rng.uniform(0.5, 1.0, 300)
         labels = (rng.random(300) > confidence).astype(int)
-        found = evaluate(np.c_[confidence, 1 - confidence], labels, ("cat", "dog"), COSTS)
+        found = evaluate(Answers.of(np.c_[confidence, 1 - confidence]), labels, ("cat", "dog"), COSTS)
         explained += found.ece < found.ece_by_chance
     assert explained >= 16  # 19 expected

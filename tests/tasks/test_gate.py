@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 from pawloop.card import Verdict
 from pawloop.decision import Costs
 from pawloop.problem import Gate
+from tasks.answer import Answers
 from tasks.evaluate import evaluate
 from tasks.gate import Rival, judge
 
 CLASSES = ("cat", "dog")
 COSTS = Costs(((0.0, 1.0), (1.0, 0.0)), ask=0.5)
 # Of an evaluation the gate asks for its accuracy alone; whole ones would make simulations slow.
-SOME = evaluate(np.eye(2, dtype=np.float32), np.array([0, 1]), CLASSES, COSTS)
+SOME = evaluate(Answers.of(np.eye(2)), np.array([0, 1]), CLASSES, COSTS)
 ASKED = Gate(minimum_accuracy=0.9, margin=0.02)
 
 
@@ -31,7 +32,7 @@ def night(
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 2, count)
     probabilities = model(labels, mine, rng)
-    rival = Rival("champion (version 1)", model(labels, theirs, rng), np.zeros(count, np.bool_))
+    rival = Rival("champion (version 1)", Answers.of(model(labels, theirs, rng)), np.zeros(count, np.bool_))
     return verdict(probabilities, labels, [rival], slices or {})
 
 
@@ -45,7 +46,7 @@ def verdict(
 ) -> Verdict:
     accuracy = float((probabilities.argmax(1) == labels).mean())
     evaluation = SOME.model_copy(update={"accuracy": accuracy, "photos": len(labels)})
-    return judge(probabilities, labels, evaluation, rivals, slices or {}, COSTS, asked, parity)
+    return judge(Answers.of(probabilities), labels, evaluation, rivals, slices or {}, COSTS, asked, parity)
 
 
 def labelled(count: int = 400) -> NDArray[np.int64]:
@@ -71,14 +72,14 @@ def test_a_file_that_differs_from_pytorch_is_refused() -> None:
 def test_an_equal_challenger_on_enough_photos_is_promoted() -> None:
     labels = labelled()
     same = model(labels, 0.02, np.random.default_rng(0))
-    rival = Rival("champion (version 1)", same, np.zeros(len(labels), np.bool_))
+    rival = Rival("champion (version 1)", Answers.of(same), np.zeros(len(labels), np.bool_))
     assert verdict(same, labels, [rival]).outcome == "promote"
 
 
 def test_too_few_photos_cannot_tell_and_say_how_many_would_do() -> None:
     labels = labelled(60)
     same = model(labels, 0.0, np.random.default_rng(0))
-    rival = Rival("champion (version 1)", same, np.zeros(len(labels), np.bool_))
+    rival = Rival("champion (version 1)", Answers.of(same), np.zeros(len(labels), np.bool_))
     unsure = verdict(same, labels, [rival])
     assert unsure.outcome == "cannot tell"
     assert "133 test photos would be enough" in unsure.summary or "134 test photos" in unsure.summary
@@ -93,7 +94,7 @@ def test_photos_that_the_champion_was_trained_on_are_left_out_and_counted() -> N
     same = model(labels, 0.0, np.random.default_rng(0))
     seen = np.zeros(len(labels), np.bool_)
     seen[:100] = True
-    judged = verdict(same, labels, [Rival("champion (version 1)", same, seen)])
+    judged = verdict(same, labels, [Rival("champion (version 1)", Answers.of(same), seen)])
     assert any("300 photos, 100 left out" in bar.got for bar in judged.bars)
 
 
@@ -104,7 +105,7 @@ def test_a_slice_that_is_much_worse_refuses_a_model_that_is_fine_on_the_whole() 
     mine[:60] = mine[:60, ::-1]
     rows = np.zeros(len(labels), np.bool_)
     rows[:300] = True
-    rival = Rival("champion (version 1)", theirs, np.zeros(len(labels), np.bool_))
+    rival = Rival("champion (version 1)", Answers.of(theirs), np.zeros(len(labels), np.bool_))
     refused = verdict(mine, labels, [rival], {"source = night": rows})
     assert refused.outcome == "refuse"
     assert "source = night" in refused.summary
@@ -134,7 +135,10 @@ def test_two_hundred_nights_of_equal_challengers_do_not_slide() -> None:
         error = float(np.clip(rng.normal(0.03, 0.01), 0.0, 1.0))
         challenger = model(labels, error, rng)
         unseen = np.zeros(len(labels), np.bool_)
-        rivals = [Rival("champion", champion, unseen), Rival("anchor", anchor, unseen)]
+        rivals = [
+            Rival("champion", Answers.of(champion), unseen),
+            Rival("anchor", Answers.of(anchor), unseen),
+        ]
         if verdict(challenger, labels, rivals).outcome == "promote":
             champion, champion_error = challenger, error
             if (challenger.argmax(1) != labels).mean() < (anchor.argmax(1) != labels).mean():

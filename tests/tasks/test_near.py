@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tasks.measure import measure
-from tasks.near import likeness, pairs, twins
+from tasks.near import alike, likeness, pairs
 from tasks.verdict import stepped_aside
 from tests.tasks.albums import photo, picture
 from tests.tasks.test_tags import opened
@@ -55,14 +55,11 @@ def test_a_changed_copy_is_a_twin_and_another_photo_is_not(change: str) -> None:
         "recompressed": opened(photo(1, (256, 192), quality=40)),
         "cropped": original.crop((2, 2, 253, 190)),
     }
-    looks = [
-        measure(encoded)
-        for encoded in (photo(1, (256, 192)), png(copies[change]), png(picture(2, (256, 192))))
-    ]
-    hashes = np.array([look.hash for look in looks], np.uint64)
-    thumbs = np.frombuffer(b"".join(look.thumb for look in looks), np.uint8).reshape(3, -1)
+    looks = measure([photo(1, (256, 192)), png(copies[change]), png(picture(2, (256, 192)))])
 
-    assert twins(hashes, thumbs, 6).tolist() == [[0, 1]]
+    found = pairs(looks.numbers["hash"], 6)
+
+    assert found[alike(looks.thumbs, found)].tolist() == [[0, 1]]
 
 
 def test_flat_thumbnails_are_alike() -> None:

@@ -15,6 +15,7 @@ from pawloop.card import Verdict
 from pawloop.errors import ConfirmError, RegistryError
 from pawloop.registry import Registry
 from tasks import release
+from tasks.answer import Answers
 from tasks.evaluate import evaluate
 from tests import published
 
@@ -66,10 +67,10 @@ def test_a_server_that_stays_silent_about_it_has_the_promotion_taken_back(regist
     assert registry.aliases().champion == 1
 
 
-def test_a_model_of_another_name_confirms_nothing(registry: Registry) -> None:
-    other = {"ready": True, "model": {"name": "tools", "version": 2}, "refused": []}
-    with pytest.raises(ConfirmError, match="it serves tools version 2"):
-        release.confirm(registry, 2, 1, "http://server", 0.6, says(other))
+def test_a_server_of_another_problem_has_no_say(registry: Registry) -> None:
+    other = {"ready": True, "problem": "tools", "model": {"name": "tools", "version": 2}, "refused": []}
+    assert "serves the problem tools" in release.confirm(registry, 2, 1, "http://server", 10, says(other))
+    assert registry.aliases().champion == 2
 
 
 def test_without_a_server_nothing_is_asked(registry: Registry) -> None:
@@ -84,7 +85,7 @@ def refused_run(store: Path, name: str = "20260101-000000-aaaa") -> Path:
     folder.mkdir(parents=True)
     for path in version.folder.iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
-    judged = evaluate(np.eye(2, dtype=np.float32), np.array([0, 1]), ("cat", "dog"), version.card.costs)
+    judged = evaluate(Answers.of(np.eye(2)), np.array([0, 1]), ("cat", "dog"), version.card.costs)
     card = version.card.model_copy(
         update={"version": 0, "verdict": verdict, "files": {}, "metrics": {"float32": judged.for_card()}}
     )

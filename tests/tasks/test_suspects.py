@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
 
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tasks.doubted import doubted
+from tasks.explore import explore
+from tasks.manifest import Dataset
 from tasks.suspects import suspects
+from tests.tasks.albums import album, made, problem, reasons, verdicts
 
 
 def test_swapped_labels_stand_first_and_name_the_likely_class() -> None:
@@ -21,7 +29,7 @@ def test_swapped_labels_stand_first_and_name_the_likely_class() -> None:
     first = {one.row: one for one in found[:6]}
     assert len(first.keys() & set(swapped.tolist())) >= 5
     assert all(one.given == said[row] and one.likely == labels[row] for row, one in first.items())
-    assert [one.margin for one in found] == sorted((one.margin for one in found), reverse=True)
+    assert [one.quality for one in found] == sorted(one.quality for one in found)
 
 
 def test_a_class_too_small_to_judge_is_left_out() -> None:
@@ -29,3 +37,59 @@ def test_a_class_too_small_to_judge_is_left_out() -> None:
     labels = np.array(["cat"] * 10 + ["dog"] * 3)
 
     assert suspects(embeddings, labels) == []
+
+
+def told_apart(dataset: Dataset) -> NDArray[np.float32]:
+    """Embeddings that know the class that each photo of an album was drawn for, by its name."""
+    names = dataset.kept(["name"])["name"].to_pylist()
+    how_cat = np.array([1.5 if "cat000" in name else "/cat" in name for name in names])
+    rng = np.random.default_rng(0)
+    return (rng.normal(0, 0.2, (len(names), 8)) + how_cat[:, None]).astype(np.float32)
+
+
+@pytest.fixture
+def mislabelled(tmp_path: Path) -> Path:
+    """An album in which one cat lies among the dogs."""
+    folder = album(tmp_path / "photos", each=40)
+    (folder / "cat" / "cat000.jpg").rename(folder / "dog" / "cat000.jpg")
+    return folder
+
+
+def test_a_suspected_label_is_shown_and_stays(mislabelled: Path, tmp_path: Path) -> None:
+    about = problem(mislabelled)
+    dataset = made(about, tmp_path / "store")
+
+    report = explore(dataset, about, None, told_apart(dataset))
+
+    assert "Suspected wrong labels" in report.html.read_text()
+    assert "| dog/cat000.jpg | dog | cat |" in report.markdown
+    assert len(report.markdown.encode()) < 200_000
+    assert verdicts(made(about, tmp_path / "store"))["dog/cat000.jpg"] == "kept"
+
+
+def test_a_suspected_label_is_set_aside_from_the_next_version_on_where_asked(
+    mislabelled: Path, tmp_path: Path
+) -> None:
+    about, store = problem(mislabelled, wrong_labels="set-aside"), tmp_path / "store"
+    first = made(about, store)
+    explore(first, about, None, told_apart(first))
+
+    second = made(about, store)
+    explore(second, about, first, told_apart(second))
+    third = made(about, store)
+
+    assert set(doubted(first).values()) == {"cat"}
+    assert verdicts(first)["dog/cat000.jpg"] == "kept"
+    assert verdicts(second)["dog/cat000.jpg"] == "wrong label"
+    assert 'photos like it are labelled "cat"' in reasons(second)["dog/cat000.jpg"]
+    assert third.id == second.id
+
+
+def test_a_corrected_label_is_taken_again(mislabelled: Path, tmp_path: Path) -> None:
+    about, store = problem(mislabelled, wrong_labels="set-aside"), tmp_path / "store"
+    first = made(about, store)
+    explore(first, about, None, told_apart(first))
+    made(about, store)
+    (mislabelled / "dog" / "cat000.jpg").rename(mislabelled / "cat" / "cat000.jpg")
+
+    assert verdicts(made(about, store))["cat/cat000.jpg"] == "kept"

@@ -16,7 +16,19 @@ from pawloop.errors import TrainingError
 from pawloop.image import decode
 from pawloop.problem import Problem
 from pawloop.session import Session
-from tasks import candidate, collect, curate, features, finetune, provenance, split, train, weights
+from tasks import (
+    candidate,
+    collect,
+    curate,
+    extractors,
+    features,
+    finetune,
+    provenance,
+    split,
+    train,
+    variants,
+    weights,
+)
 from tasks.manifest import Dataset
 from tasks.weights import Pretrained
 
@@ -94,16 +106,18 @@ def test_the_file_is_calibrated_judged_and_named_in_its_own_metadata(
 ) -> None:
     found = candidate.export(trained, dataset, problem, tmp_path / "run")
     assert found.parity <= 1e-4
-    variant = candidate.calibrate(found, dataset, problem.classes)
-    judged = candidate.judged(found.model, found.rule, dataset, problem, tmp_path / "answers.npz")
-    assert judged.evaluation.accuracy >= 0.9
-    assert judged.probabilities.shape == (len(dataset.photos("test")), 2)
-    session = Session(found.model)
+    ready = variants.calibrate(found, dataset, problem, lambda *_: None)
+    judged = variants.judge(found, ready, dataset, problem, lambda *_: None)
+    for precision, one in judged.items():
+        assert one.evaluation.accuracy >= 0.9, precision
+        assert one.answers().probabilities.shape == (len(dataset.photos("test")), 2)
+    variant, session = ready["float32"], Session(found.model("float32"))
+    assert session.outputs == ("probabilities", "embedding", "novelty")
     assert json.loads(session.metadata["classes"]) == ["cat", "dog"]
     assert session.metadata["dataset"] == dataset.id
     again = session.run(self_test_images(128), ["probabilities"])["probabilities"]
     assert np.abs(again - np.array(variant.self_test)).max() <= SELF_TEST_TOLERANCE["float32"]
-    onnx.checker.check_model(onnx.load(found.model), full_check=True)
+    onnx.checker.check_model(onnx.load(found.model("float32")), full_check=True)
 
 
 def test_the_served_file_says_what_the_stored_features_and_the_head_say(
@@ -112,7 +126,7 @@ def test_the_served_file_says_what_the_stored_features_and_the_head_say(
     found = candidate.export(trained, dataset, problem, tmp_path / "run")
     photo = dataset.photos("validation")[0]
     pixels = decode(dataset.read(photo), found.rule)
-    served = Session(found.model).run(pixels[None])["embedding"][0]
+    served = Session(found.model("float32")).run(pixels[None])["embedding"][0]
     [graph] = (dataset.store / "extractors").glob("*.onnx")
     extractor = features.Extractor(graph, graph.stem, "embedding", found.rule)
     [stored] = features.features(extractor, dataset, [features.Wanted(photo, 0)])
@@ -134,7 +148,7 @@ def test_a_budget_too_short_for_an_epoch_is_told_before_time_is_spent(
     problem: Problem, dataset: Dataset, pretrained: Pretrained
 ) -> None:
     recipe = replace(train.plan(problem, pretrained, 0), fine_tune="always", budget_s=0.001)
-    with pytest.raises(finetune.BudgetError, match="too short for one epoch"):
+    with pytest.raises(finetune.BudgetError, match="too short for fine-tuning"):
         train.train(dataset, recipe, pretrained, "short")
     assert not (dataset.store / "trained" / "short").exists()
 
@@ -150,3 +164,17 @@ def test_weights_that_are_no_numbers_promote_nothing(
     recipe = train.plan(problem, broken, 0)
     with pytest.raises(TrainingError, match=r"not numbers|not a number"):
         train.train(dataset, recipe, broken, "broken")
+
+
+def test_exploring_and_training_share_their_embeddings(
+    problem: Problem, dataset: Dataset, pretrained: Pretrained, trained: train.Trained
+) -> None:
+    folder = dataset.store / "features"
+    embeddings = extractors.embeddings(dataset, trained.recipe, pretrained)
+    parts = sorted(folder.rglob("*.parquet"))
+
+    train.train(dataset, train.plan(problem, pretrained, 2), pretrained, "after exploring")
+
+    assert embeddings is not None
+    assert len(embeddings) == dataset.kept(["id"]).num_rows
+    assert sorted(folder.rglob("*.parquet")) == parts

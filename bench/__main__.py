@@ -1,0 +1,59 @@
+"""`python -m bench [server|data|training]`: everything, or one part of it, into docs/benchmarks/."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+_OUT: Final = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
+
+
+class Part(StrEnum):
+    """What can be measured."""
+
+    SERVER = "server"
+    DATA = "data"
+    TRAINING = "training"
+
+
+def main(
+    part: Annotated[Part | None, typer.Argument(help="Which bench; all of them without a word.")] = None,
+    quick: Annotated[bool, typer.Option(help="Short and rough, to see that it works.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder of the pages and pictures.")] = _OUT,
+    only: Annotated[list[str] | None, typer.Option(help="Of the server's bench, these parts alone.")] = None,
+    rounds: Annotated[int, typer.Option(min=0, help="Rounds of the server's bench; 0 leaves it.")] = 0,
+    seconds: Annotated[float, typer.Option(min=0, help="Of each of its measurements; 0 leaves it.")] = 0,
+) -> None:
+    """Measure, and write what was found.
+
+    Example: python -m bench server --quick
+    """
+    for one in [part] if part else list(Part):
+        if importlib.util.find_spec(f"bench.{one}") is None:
+            typer.echo(f"there is no bench of {one} yet", err=True)
+        elif one is Part.SERVER:
+            _server(out, quick, only or [], rounds, seconds)
+        else:
+            importlib.import_module(f"bench.{one}").run(out, quick)
+
+
+def _server(out: Path, quick: bool, only: list[str], rounds: int, seconds: float) -> None:
+    from dataclasses import replace
+
+    from bench import server
+
+    unknown = set(only) - set(server.PARTS)
+    if unknown:
+        raise typer.BadParameter(f"{', '.join(unknown)}: of the server there are {', '.join(server.PARTS)}")
+    pace = server.QUICK if quick else server.Pace()
+    pace = replace(pace, rounds=rounds or pace.rounds, seconds=seconds or pace.seconds)
+    server.run(out, quick, only, pace, lambda line: typer.echo(line, err=True))
+
+
+if __name__ == "__main__":
+    typer.run(main)

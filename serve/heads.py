@@ -1,0 +1,86 @@
+"""Limits on the head of a request, which uvicorn's fast parser has none for.
+
+Counts bytes while a head is incomplete, so a request that comes in one piece pays for one comparison. Knows
+uvicorn's protocol class; knows nothing about routes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+LIMIT_BYTES: Final = 32 << 10
+TIME_S: Final = 15.0
+
+_REFUSAL: Final = b"the head of the request is larger than 32 KiB"
+_TOO_LARGE: Final = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain\r\n"
+    b"content-length: %d\r\nconnection: close\r\n\r\n%s" % (len(_REFUSAL), _REFUSAL)
+)
+
+
+class LimitedHeads(HttpToolsProtocol):
+    """uvicorn's protocol: 431 past LIMIT_BYTES of head, closed when one is not whole after TIME_S."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:  # Any: uvicorn's own
+        super().__init__(*given, **named)
+        self._head_bytes = 0  # of a head that has begun and is not whole
+        self._is_in_head = True
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as theirs
+        """A client came: the first head is awaited."""
+        super().connection_made(transport)
+        self._timer = self.loop.call_later(TIME_S, self._give_up)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """A client left."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came: of a head, of a body, or of both."""
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if not self._is_in_head:
+            self._head_bytes = 0
+            if self._timer is not None:
+                self._stop_timer()
+        elif self._head_bytes > LIMIT_BYTES:
+            self._refuse()
+        elif self._timer is None:
+            self._timer = self.loop.call_later(TIME_S, self._give_up)
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        self._is_in_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """A head is whole."""
+        self._is_in_head = False
+        if self._head_bytes > LIMIT_BYTES and _size(self.headers, self.url) > LIMIT_BYTES:
+            self._refuse()
+            return
+        super().on_headers_complete()
+
+    def _refuse(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
+
+    def _give_up(self) -> None:
+        self._timer = None
+        if not self.transport.is_closing():
+            self.transport.close()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _size(headers: list[tuple[bytes, bytes]], url: bytes) -> int:
+    return len(url) + sum(len(name) + len(value) for name, value in headers)

@@ -1,0 +1,80 @@
+"""What a report says of labels that are probably wrong: the photos, and why they are doubted.
+
+Knows a version and its suspects. Knows nothing about how a label comes to be doubted (see `suspects`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tasks import report, sheets
+from tasks.doubted import Suspect, keep
+from tasks.manifest import Dataset
+from tasks.suspects import suspects
+
+_SHOWN: Final = 48
+_SHOWN_IN_SUMMARY: Final = 12
+_HEADER: Final = ("file", "labelled", "looks like", "fit of the label, 0 to 1", "")
+
+
+def listed(
+    dataset: Dataset, kept: pa.Table, embeddings: NDArray[np.float32], labels: NDArray[np.str_]
+) -> list[Suspect]:
+    """The suspects of a version, the worst first, noted in its folder for the next curation."""
+    found = suspects(embeddings, labels)
+    keep(dataset, found, kept["id"].to_pylist())
+    return found
+
+
+def html(dataset: Dataset, kept: pa.Table, found: Sequence[Suspect]) -> str:
+    """A section of a page: how many, their photos, and a table."""
+    if not found:
+        return report.paragraph(sentence(found))
+    picture = sheets.sheet(dataset, _places(kept, found[:_SHOWN]), 96, 8)
+    return (
+        report.paragraph(sentence(found))
+        + report.figure(sheets.jpeg_url(picture), "The most doubtful labels, the worst first")
+        + report.table(_HEADER, _rows(kept, found[:_SHOWN]))
+    )
+
+
+def markdown(dataset: Dataset, kept: pa.Table, found: Sequence[Suspect], room_bytes: int) -> str:
+    """The same for an artifact, without the photos where they would not fit."""
+    text = f"\n\n**Suspected wrong labels.** {sentence(found)}"
+    if not found:
+        return text
+    some = found[:_SHOWN_IN_SUMMARY]
+    text += "\n\n" + report.markdown_table(_HEADER, _rows(kept, some))
+    picture = sheets.png_url(sheets.sheet(dataset, _places(kept, some), 64, 12))
+    drawn = f"\n\n![The most doubtful labels]({picture})"
+    return text + (drawn if len((text + drawn).encode()) < room_bytes else "")
+
+
+def sentence(found: Sequence[Suspect]) -> str:
+    """How many there are, and what to do about them."""
+    if not found:
+        return "None: every photo looks most like those of its own class."
+    sure = sum(one.is_confident for one in found)
+    return (
+        f"{len(found):,} photos look more like another class than like their own; of {sure:,} the label is "
+        'held for wrong. Move what is wrong into its right folder. [data] wrong_labels = "set-aside" takes '
+        f"those {sure:,} out of the next version."
+    )
+
+
+def _rows(kept: pa.Table, found: Sequence[Suspect]) -> list[list[object]]:
+    names = kept["name"]
+    return [
+        [names[s.row].as_py(), s.given, s.likely, s.quality, "held for wrong" if s.is_confident else ""]
+        for s in found
+    ]
+
+
+def _places(kept: pa.Table, found: Sequence[Suspect]) -> list[tuple[str, str]]:
+    rows = kept.take([one.row for one in found])
+    return list(zip(rows["location"].to_pylist(), rows["stored"].to_pylist()))

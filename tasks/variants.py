@@ -1,0 +1,159 @@
+"""A candidate's files made ready to serve and judged: temperature, novelty, admission, test answers.
+
+Every number here is onnxruntime's from the very file. Knows files and photos; knows nothing about the
+registry or about who is champion.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export import onnx as graphs
+from pawloop import durable
+from pawloop.card import Precision, Variant, self_test_images
+from pawloop.decision import incurred
+from pawloop.problem import Problem
+from pawloop.session import Session
+from tasks import familiar
+from tasks.answer import Answers, answers, log_probabilities, outputs
+from tasks.calibrate import fit_temperature
+from tasks.candidate import FILES, Candidate, labels_of
+from tasks.evaluate import Evaluation, evaluate
+from tasks.manifest import Dataset
+from tasks.paired import upper_bound
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A file's answers to the test photos, on disk, and what they amount to."""
+
+    path: Path
+    evaluation: Evaluation
+
+    def answers(self) -> Answers:
+        """In the order of the dataset's test photos."""
+        with np.load(self.path) as arrays:
+            return Answers(arrays["probabilities"], arrays["novelty"], float(arrays["threshold"]))
+
+    def labels(self) -> NDArray[np.int64]:
+        """[N] true classes."""
+        with np.load(self.path) as arrays:
+            labels: NDArray[np.int64] = arrays["labels"]
+            return labels
+
+
+def calibrate(
+    candidate: Candidate, dataset: Dataset, problem: Problem, on_progress: Progress
+) -> dict[Precision, Variant]:
+    """Fit each file's temperature and novelty on its own answers, and admit int8 where it is as good.
+
+    Both are written into the files. int8 is admitted when on validation photos the 95 % bound of its
+    extra cost against float32 is within the problem's margin.
+    """
+    bank = _bank(candidate, dataset, on_progress)
+    reference, float32 = _calibrated("float32", candidate, dataset, problem, bank, on_progress)
+    told, int8 = _calibrated("int8", candidate, dataset, problem, bank, on_progress)
+    labels = labels_of(dataset.photos("validation"), problem.classes)
+    dearer = [incurred(labels, one.decide(problem.costs), problem.costs) for one in (told, reference)]
+    largest = max(problem.costs.ask, float(problem.costs.matrix.max()))
+    bound = upper_bound(dearer[0] - dearer[1], largest)
+    if bound > problem.gate.margin:
+        reason = f"its extra cost may reach {bound:.4f} on validation photos, more than the margin"
+        int8 = int8.model_copy(update={"admitted": False, "reason": reason})
+    return {"float32": float32, "int8": int8}
+
+
+def judge(
+    candidate: Candidate,
+    variants: Mapping[Precision, Variant],
+    dataset: Dataset,
+    problem: Problem,
+    on_progress: Progress,
+) -> dict[Precision, Judged]:
+    """Each file's answers to the test photos, judged and kept in the run's folder."""
+    photos = dataset.photos("test")
+    labels = labels_of(photos, problem.classes)
+    found: dict[Precision, Judged] = {}
+    for precision in variants:
+        told = answers(
+            candidate.model(precision),
+            candidate.rule,
+            dataset,
+            photos,
+            problem.cost.unfamiliar,
+            _counted(on_progress, f"test photos by {precision}"),
+        )
+        path = candidate.folder.parent / f"answers-{precision}.npz"
+        buffer = io.BytesIO()
+        np.savez(
+            buffer,
+            probabilities=told.probabilities,
+            novelty=told.novelty,
+            threshold=told.threshold,
+            labels=labels,
+            photos=[photo.id for photo in photos],
+        )
+        durable.write_bytes(path, buffer.getvalue())
+        found[precision] = Judged(path, evaluate(told, labels, problem.classes, problem.costs))
+    return found
+
+
+def _bank(candidate: Candidate, dataset: Dataset, on_progress: Progress) -> NDArray[np.float32]:
+    photos = dataset.photos("train")[: familiar.MOST_ROWS]  # by id, so at random
+    told = outputs(
+        candidate.model("float32"), candidate.rule, dataset, photos, _counted(on_progress, "training photos")
+    )
+    return familiar.unit(told["embedding"])
+
+
+def _calibrated(
+    precision: Precision,
+    candidate: Candidate,
+    dataset: Dataset,
+    problem: Problem,
+    bank: NDArray[np.float32],
+    on_progress: Progress,
+) -> tuple[Answers, Variant]:
+    path, photos = candidate.model(precision), dataset.photos("validation")
+    counted = _counted(on_progress, f"validation photos by {precision}")
+    told = outputs(path, candidate.rule, dataset, photos, counted)
+    logits = log_probabilities(told["probabilities"])
+    temperature = fit_temperature(logits, labels_of(photos, problem.classes))
+    away = familiar.distances(told["embedding"], bank, graphs.NEIGHBOURS)
+    spread = familiar.spread(away)
+    model = graphs.load(path)
+    graphs.set_temperature(model, temperature)
+    graphs.save(graphs.with_novelty(model, bank, spread), path)
+    scaled = np.exp(logits / temperature)
+    novelty = (away[:, None] > spread[None]).mean(axis=1)
+    own = Answers(
+        (scaled / scaled.sum(axis=1, keepdims=True)).astype(np.float32),
+        novelty.astype(np.float32),
+        problem.cost.unfamiliar,
+    )
+    return own, _variant(precision, path, candidate.rule.size, temperature)
+
+
+def _variant(precision: Precision, path: Path, size: int, temperature: float) -> Variant:
+    session = Session(path, provider="cpu")
+    images = self_test_images(size)
+    rows = [session.run(image[None], ["probabilities"])["probabilities"][0] for image in images]
+    return Variant(
+        file=FILES[precision],
+        admitted=True,
+        temperature=temperature,
+        bytes=path.stat().st_size,
+        self_test=np.stack(rows).tolist(),
+    )
+
+
+def _counted(on_progress: Progress, what: str) -> Callable[[int, int], None]:
+    return lambda done, total: on_progress(what, done, total)

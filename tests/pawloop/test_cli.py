@@ -1,0 +1,122 @@
+"""The command line: what it prints, where, and with which exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import published
+
+BIN = Path(sys.executable).parent / "pawloop"
+
+
+class Shell:
+    """A folder with a store and a problem, and the command to run in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.problem = published.problem_file(folder)
+        self.environment = os.environ | {
+            "PAWLOOP_STORE": str(folder / "store"),
+            "PAWLOOP_PROBLEM": str(self.problem),
+            "PAWLOOP_PORT": "1",
+            "PAWLOOP_PREFECT_PORT": "1",
+        }
+
+    def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [BIN, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
+
+
+def test_a_prediction_goes_to_standard_output_and_a_bad_photo_to_standard_error(shell: Shell) -> None:
+    published.champion(shell.folder / "store")
+    good, bad = shell.folder / "good.png", shell.folder / "bad.jpg"
+    good.write_bytes(published.photo())
+    bad.write_text("no photo")
+    done = shell.run("predict", good, bad)
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"{good}: ")
+    assert "bad.jpg" not in done.stdout
+    assert f"{bad}: these bytes are not an image" in done.stderr
+
+
+def test_json_is_for_machines(shell: Shell) -> None:
+    published.champion(shell.folder / "store")
+    photo = shell.folder / "good.png"
+    photo.write_bytes(published.photo())
+    answer = json.loads(shell.run("predict", photo, "--json").stdout)
+    assert answer["model"] == {"name": "colours", "version": 1}
+    [row] = json.loads(shell.run("models", "list", "--json").stdout)
+    assert row["part"] == "champion"
+
+
+def test_without_a_champion_it_says_what_to_do(shell: Shell) -> None:
+    photo = shell.folder / "x.png"
+    photo.write_bytes(published.photo())
+    done = shell.run("predict", photo)
+    assert done.returncode == 1
+    assert "run `pawloop retrain` first" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_problem_file_is_exit_status_2_and_names_the_nearest_key(shell: Shell) -> None:
+    shell.problem.write_text(shell.problem.read_text().replace("sources", "source"))
+    done = shell.run("retrain")
+    assert done.returncode == 2
+    assert 'did you mean "sources"?' in done.stderr.splitlines()[0]
+
+
+def test_a_wrong_setting_is_named(shell: Shell) -> None:
+    shell.environment["PAWLOOP_QUEUE"] = "many"
+    done = shell.run("models", "list")
+    assert done.returncode == 2
+    assert "PAWLOOP_QUEUE" in done.stderr
+
+
+def test_an_object_store_is_refused_in_words(shell: Shell) -> None:
+    shell.environment["PAWLOOP_STORE"] = "s3://bucket/store"
+    done = shell.run("models", "list")
+    assert done.returncode == 2
+    assert "not a local folder" in done.stderr
+
+
+def test_promote_and_rollback_tell_who_is_champion(shell: Shell) -> None:
+    store = shell.folder / "store"
+    published.champion(store)
+    published.publish(store)
+    assert "version 2 is champion" in shell.run("models", "promote", "2").stdout
+    assert "version 1 is champion again" in shell.run("models", "rollback").stdout
+    assert shell.run("models", "promote", "9").returncode == 1
+
+
+def test_doctor_says_what_is_wrong_and_what_to_do(shell: Shell) -> None:
+    done = shell.run("doctor", "--json")
+    findings = json.loads(done.stdout)
+    assert any("has no model yet" in finding["what"] for finding in findings)
+    assert any("`make up` starts it" in finding["what"] for finding in findings)
+    shell.environment["PAWLOOP_PROBLEM"] = "none-such"
+    done = shell.run("doctor")
+    assert done.returncode == 1
+    assert 'there is no problem "none-such"' in done.stdout
+
+
+def test_help_is_quick_in_that_it_loads_no_torch(shell: Shell) -> None:
+    code = "import sys, pawloop.cli; print(*{m.split('.')[0] for m in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "prefect", "onnxruntime", "pyarrow", "sklearn"} & set(loaded.stdout.split())
