@@ -11,11 +11,13 @@ import torch
 
 from export import onnx as graphs
 from export.backbone import ARCHITECTURES, Network, normalised
+from export.quantize import quantised
 from export.verify import parity
 from pawloop.card import self_test_images
 from pawloop.errors import ExportError
 from pawloop.problem import BACKBONES, Backbone
 from pawloop.session import Session
+from tasks import familiar
 
 SIZE = 96
 
@@ -88,3 +90,32 @@ def test_a_file_that_is_no_model_is_told(tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_bytes(b"not a model")
     with pytest.raises(ExportError, match="not an ONNX model"):
         graphs.load(tmp_path / "x.onnx")
+
+
+def test_novelty_in_the_graph_is_what_the_training_side_worked_out(tmp_path: Path) -> None:
+    made = network("mobilenet_v3_small")
+    path = file(made, "mobilenet_v3_small", tmp_path)
+    rng = np.random.default_rng(0)
+    seen = Session(path).run(rng.integers(0, 256, (12, SIZE, SIZE, 3), dtype=np.uint8))["embedding"]
+    bank = familiar.unit(seen)
+    spread = familiar.spread(familiar.distances(seen[::-1] * 1.1, bank, graphs.NEIGHBOURS))
+    graphs.save(graphs.with_novelty(graphs.load(path), bank, spread), path)
+    told = Session(path).run(self_test_images(SIZE))
+    away = familiar.distances(told["embedding"], bank, graphs.NEIGHBOURS)
+    assert told["novelty"] == pytest.approx((away[:, None] > spread[None]).mean(axis=1), abs=1e-6)
+    assert set(Session(path).outputs) == {"probabilities", "embedding", "novelty"}
+
+
+def test_int8_answers_much_as_float32_and_weighs_a_third(tmp_path: Path) -> None:
+    made, architecture = network("mobilenet_v2"), ARCHITECTURES["mobilenet_v2"]
+    images = self_test_images(SIZE)
+    core = quantised(graphs.core(made, SIZE), images, architecture)
+    graphs.save(graphs.fronted(core, architecture, SIZE), tmp_path / "int8.onnx")
+    graphs.save(graphs.extractor(made, architecture, SIZE), tmp_path / "float32.onnx")
+    small, whole = (
+        Session(tmp_path / f"{kind}.onnx").run(images)["embedding"] for kind in ("int8", "float32")
+    )
+    cosine = (small * whole).sum(1) / np.linalg.norm(small, axis=1) / np.linalg.norm(whole, axis=1)
+    assert cosine.min() > 0.9
+    sizes = [(tmp_path / f"{kind}.onnx").stat().st_size for kind in ("int8", "float32")]
+    assert sizes[0] < 0.4 * sizes[1]
