@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 # Your own photos: a folder or a zip with a folder per class.
 PHOTOS ?=
-# On Linux without an NVIDIA card: TORCH_INDEX=ADDRESS saves gigabytes.
+# On Linux without an NVIDIA card: the address that PyTorch's install page shows for CPU; saves gigabytes.
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from pawloop import problem as problems
 from pawloop import settings as machine
 from pawloop.cli_data import data
-from pawloop.errors import PawloopError, ProblemFileError, RegistryError, SettingsError, SourceError
-from pawloop.registry import Registry, names
+from pawloop.cli_models import models
+from pawloop.errors import PawloopError, ProblemFileError, SettingsError, SourceError
+from pawloop.terminal import Json, ProblemName, bar, line, out, talk
 
 app = typer.Typer(
     name="pawloop",
@@ -28,19 +27,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-models = typer.Typer(help="The registry of model versions: who serves, who served, what each is.")
 app.add_typer(models, name="models", no_args_is_help=True)
 app.add_typer(data, name="data", no_args_is_help=True)
 
-talk = Console(stderr=True, highlight=False)
-out = Console(highlight=False)
 _ASKED_WRONGLY = (ProblemFileError, SettingsError, SourceError)
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-ProblemName = Annotated[
-    str | None,
-    typer.Option("--problem", "-p", help="A name in problems/ or a path; else PAWLOOP_PROBLEM."),
-]
 
 
 def main() -> None:
@@ -157,104 +147,13 @@ def predict(
     settings = machine.load()
     name = problems.load(problem or settings.problem).name
     failed = 0
-    for path, answer in answer_all(photos, settings, name, url, api_key or None):
-        failed += "error" in answer
-        if as_json:
-            out.print_json(json.dumps({"photo": str(path), **answer}, ensure_ascii=False))
-        elif "error" in answer:
-            talk.print(f"{path}: {answer['error']}", style="red", markup=False, soft_wrap=True)
-        else:
-            doubt = f"  (ask a person: {answer['reason']})" if answer["abstained"] else ""
-            out.print(f"{path}: {answer['label']} {answer['probability']:.1%}{doubt}", soft_wrap=True)
+    with bar("photos") as counted:
+        for done, (path, answer) in enumerate(answer_all(photos, settings, name, url, api_key or None), 1):
+            counted(done, len(photos))
+            failed += "error" in answer
+            _say_answer(path, answer, as_json)
     if failed:
         sys.exit(1)
-
-
-@models.command("list")
-def list_models(problem: ProblemName = None, as_json: Json = False) -> None:
-    """All versions of a problem's model, newest first.
-
-    Example: `pawloop models list`
-    """
-    registry = _registry(problem)
-    registry.repair()
-    aliases = registry.aliases()
-    parts = {aliases.previous: "previous", aliases.challenger: "challenger", aliases.champion: "champion"}
-    rows = []
-    for number in reversed(registry.numbers()):
-        version = registry.version(number, check=False)
-        card = version.card
-        rejected = "rejected" if version.rejection else ""
-        rows.append(
-            {
-                "version": number,
-                "part": parts.get(number, rejected),
-                "accuracy": card.metrics["float32"]["accuracy"],
-                "expected_cost": card.metrics["float32"]["expected_cost"],
-                "backbone": card.backbone,
-                "made": card.created_at,
-                "run": card.run,
-            }
-        )
-    if as_json:
-        out.print_json(json.dumps(rows))
-    else:
-        _print_rows(registry.name, rows)
-
-
-@models.command("show")
-def show_model(
-    version: Annotated[int | None, typer.Argument(help="Its number; else the champion.")] = None,
-    problem: ProblemName = None,
-    as_json: Json = False,
-) -> None:
-    """A version's model card.
-
-    Example: `pawloop models show 3`
-    """
-    registry = _registry(problem)
-    found = registry.champion() if version is None else registry.version(version)
-    if found is None:
-        raise RegistryError(f"{registry.name} has no champion yet; run `pawloop retrain`")
-    if as_json:
-        out.print_json(found.card.model_dump_json())
-    else:
-        from rich.markdown import Markdown
-
-        out.print(Markdown((found.folder / "card.md").read_text(encoding="utf-8")))
-
-
-@models.command("promote")
-def promote_model(
-    what: Annotated[str, typer.Argument(help="A version's number, or the run of a refused challenger.")],
-    problem: ProblemName = None,
-    despite: Annotated[
-        str | None, typer.Option(help="Why the gate's verdict is overruled; kept in the card.")
-    ] = None,
-) -> None:
-    """Make a version champion by hand; the running server takes it within a second.
-
-    Example: `pawloop models promote 20261124-205411-3fa2 --despite "checked by eye"`
-    """
-    from tasks.release import promote_by_hand
-
-    registry = _registry(problem)
-    version = promote_by_hand(machine.load().store, registry, what, despite)
-    out.print(f"{registry.name} version {version.number} is champion")
-
-
-@models.command("rollback")
-def rollback_model(
-    problem: ProblemName = None,
-    reason: Annotated[str, typer.Option(help="Kept in the history.")] = "rolled back by hand",
-) -> None:
-    """Champion and previous change places.
-
-    Example: `pawloop models rollback --reason "wrong on night photos"`
-    """
-    registry = _registry(problem)
-    aliases = registry.rollback(reason)
-    out.print(f"{registry.name} version {aliases.champion} is champion again")
 
 
 @app.command()
@@ -275,12 +174,14 @@ def doctor(as_json: Json = False) -> None:
         sys.exit(1)
 
 
-def _registry(problem: str | None) -> Registry:
-    settings = machine.load()
-    wanted = problem or settings.problem
-    known = names(settings.store)
-    name = wanted if wanted in known else problems.load(wanted).name
-    return Registry(settings.store, name)
+def _say_answer(path: Path, answer: dict[str, Any], as_json: bool) -> None:  # Any: JSON's values
+    if as_json:
+        out.print_json(json.dumps({"photo": str(path), **answer}, ensure_ascii=False))
+    elif "error" in answer:
+        talk.print(f"{path}: {answer['error']}", style="red", markup=False, soft_wrap=True)
+    else:
+        doubt = f"  (ask a person: {answer['reason']})" if answer["abstained"] else ""
+        line(f"{path}: {answer['label']} {answer['probability']:.1%}{doubt}")
 
 
 def _take(photos: str) -> None:
@@ -297,18 +198,6 @@ def _take(photos: str) -> None:
     durable.write_bytes(file, "\n".join([*lines, f"{setting}={name}", ""]).encode())
     os.environ.pop(setting, None)
     talk.print(f"Problem file {path}; .env now says {setting}={name}", markup=False, soft_wrap=True)
-
-
-def _print_rows(title: str, rows: list[dict[str, Any]]) -> None:  # Any: what a cell may hold
-    if not rows:
-        talk.print(f"{title} has no versions yet; run `pawloop retrain`")
-        return
-    table = Table(title=title)
-    for column in rows[0]:
-        table.add_column(column.replace("_", " "), no_wrap=True)
-    for row in rows:
-        table.add_row(*(f"{v:.4f}" if isinstance(v, float) else str(v) for v in row.values()))
-    out.print(table)
 
 
 if __name__ == "__main__":

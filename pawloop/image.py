@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -41,6 +42,7 @@ SUFFIXES: Final = frozenset(
 warnings.filterwarnings("ignore", module=r"PIL\.")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
+_HEIC_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -163,7 +165,7 @@ def opened(content: bytes, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image
     if not content:
         raise PhotoFormatError("the photo is empty (0 bytes); send the bytes of an image file")
     with _translated():
-        photo = Image.open(io.BytesIO(content), formats=_formats())
+        photo = Image.open(io.BytesIO(content), formats=_formats(content))
     with photo:
         width, height = photo.size
         if width * height > max_pixels:
@@ -186,9 +188,20 @@ def frame_count(photo: Image.Image) -> int:
         return 1
 
 
-def _formats() -> tuple[str, ...]:
-    # A reader for phones' HEIC registers itself when its extra is installed (pillow-heif).
-    return (*FORMATS, "HEIF") if "HEIF" in Image.OPEN else FORMATS
+def _formats(content: bytes) -> tuple[str, ...]:
+    is_heic = content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS
+    return (*FORMATS, "HEIF") if is_heic and _reads_heic() else FORMATS
+
+
+@cache
+def _reads_heic() -> bool:
+    """Whether phones' HEIC can be read: the extra `heic`, loaded when the first such photo comes."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
 
 
 @contextmanager

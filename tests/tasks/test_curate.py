@@ -237,3 +237,11 @@ def grey_photo() -> bytes:
     stream = io.BytesIO()
     picture(1).convert("L").save(stream, "PNG")
     return stream.getvalue()
+
+
+def test_a_phones_heic_is_kept_where_its_extra_is_installed(tmp_path: Path) -> None:
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    folder = album(tmp_path / "photos", each=2)
+    (folder / "cat" / "phone.heic").write_bytes(photo(90, format="HEIF"))
+
+    assert verdicts(made(problem(folder), tmp_path / "store"))["cat/phone.heic"] == "kept"

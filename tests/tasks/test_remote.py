@@ -128,3 +128,72 @@ def test_remote_photos_lose_their_place_but_not_their_pixels(
 
     assert all(b"secret" not in path.read_bytes() for path in (tmp_path / "photos").rglob("*.jpg"))
     assert sum(sum(side.values()) for side in dataset.counts().values()) == 13
+
+
+class Breaking(http.server.BaseHTTPRequestHandler):
+    """Gives ranges of one file, and breaks off in the middle of every answer while `is_broken`."""
+
+    content = b""
+    is_broken = False
+    given = 0
+
+    def do_HEAD(self) -> None:
+        self._head(200, len(self.content))
+
+    def do_GET(self) -> None:
+        first, _, last = self.headers["Range"].removeprefix("bytes=").partition("-")
+        body = self.content[int(first) : int(last) + 1]
+        self._head(206, len(body))
+        if type(self).is_broken and int(first) > 0:
+            body = body[: len(body) // 2]
+            self.close_connection = True
+        type(self).given += len(body)
+        self.wfile.write(body)
+
+    def _head(self, status: int, length: int) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(length))
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("ETag", '"one"')
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def breaking(tmp_path: Path) -> Iterator[str]:
+    """The address of an archive on a server that can be told to break off."""
+    Breaking.content = zipped(tmp_path / "pets.zip", MEMBERS).read_bytes()
+    Breaking.is_broken, Breaking.given = False, 0
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Breaking) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/pets.zip"
+        server.shutdown()
+
+
+def test_an_archive_whose_download_breaks_off_goes_on_where_it_stopped(
+    breaking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    monkeypatch.setattr("tasks.fetch.PIECE_BYTES", 4_000)
+    Breaking.is_broken = True
+    with pytest.raises(SourceError, match="cannot be reached"):
+        collect(problem(breaking), tmp_path / "store")
+    [part] = (tmp_path / "store" / "cache" / "fetched").rglob("*.part")
+    assert part.read_bytes() == Breaking.content[:4_000]
+    Breaking.is_broken, Breaking.given = False, 0
+
+    found = collect(problem(breaking), tmp_path / "store")
+
+    assert found.photo_count == 12
+    assert Breaking.given == len(Breaking.content) - 4_000
+
+
+def test_an_archive_in_an_object_store_comes_in_pieces(
+    memory: fsspec.AbstractFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.fetch.PIECE_BYTES", 1_000)
+    memory.pipe("/box/pets.zip", zipped(tmp_path / "pets.zip", MEMBERS).read_bytes())
+
+    assert collect(problem("memory://box/pets.zip"), tmp_path / "store").photo_count == 12

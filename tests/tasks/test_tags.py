@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
+from pawloop.errors import PhotoError
 from tasks.tags import without_private_tags
 from tests.tasks.albums import photo, picture
 
@@ -30,6 +32,8 @@ def tagged(format: str, orientation: int = 6) -> bytes:
 
 
 def opened(content: bytes) -> Image.Image:
+    if content[8:12] == b"heic":
+        pytest.importorskip("pillow_heif").register_heif_opener()
     image = Image.open(io.BytesIO(content))
     image.load()
     return image
@@ -71,3 +75,47 @@ def test_damaged_bytes_come_back_without_an_error(format: str) -> None:
 
     for length in range(0, len(content), 37):
         assert isinstance(without_private_tags(content[:length]), bytes)
+
+
+@pytest.mark.parametrize("format", ["TIFF", "AVIF", "HEIF"])
+def test_tags_are_erased_where_they_stand_in_other_formats(format: str) -> None:
+    if format == "HEIF":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    content = tagged(format)
+
+    clean = without_private_tags(content)
+
+    old, new = opened(content), opened(clean)
+    assert b"SECRET" in content
+    assert b"SECRET" not in clean
+    assert GPS not in new.getexif()
+    assert new.getexif().get(ORIENTATION, 1) == old.getexif().get(ORIENTATION, 1)
+    assert np.array_equal(np.asarray(new), np.asarray(old))
+
+
+def test_comments_of_a_gif_go_and_its_film_stays() -> None:
+    stream = io.BytesIO()
+    frames = [picture(seed) for seed in (5, 6)]
+    frames[0].save(stream, "GIF", save_all=True, append_images=frames[1:], comment=b"SECRET place", loop=0)
+
+    clean = without_private_tags(stream.getvalue())
+
+    assert b"SECRET" not in clean
+    assert opened(clean).n_frames == 2  # type: ignore[attr-defined]  # of a film
+    assert np.array_equal(np.asarray(opened(clean)), np.asarray(opened(stream.getvalue())))
+
+
+@pytest.mark.parametrize("format", ["TIFF", "AVIF", "GIF"])
+def test_damaged_bytes_of_other_formats_come_back_or_are_refused(format: str) -> None:
+    content = tagged(format) if format != "GIF" else photo(4, format="GIF")
+
+    for length in range(0, len(content), 97):
+        with contextlib.suppress(PhotoError):
+            assert isinstance(without_private_tags(content[:length]), bytes)
+
+
+def test_tags_that_cannot_be_removed_keep_a_photo_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.erase._MOST_LISTS", 0)
+
+    with pytest.raises(PhotoError, match="save it as JPEG or PNG"):
+        without_private_tags(tagged("TIFF"))

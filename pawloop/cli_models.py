@@ -1,0 +1,115 @@
+"""`pawloop models`: who serves, who served, what each version is, and changing that by hand.
+
+Knows words. What is asked of a version is answered by the registry.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from pawloop import problem as problems
+from pawloop import settings as machine
+from pawloop.errors import RegistryError
+from pawloop.registry import Aliases, Registry, Version, names
+from pawloop.terminal import Json, ProblemName, out, table, talk
+
+models = typer.Typer(help="The registry of model versions: who serves, who served, what each is.")
+
+
+@models.command("list")
+def list_models(problem: ProblemName = None, as_json: Json = False) -> None:
+    """All versions of a problem's model, newest first.
+
+    Example: `pawloop models list`
+    """
+    registry = _registry(problem)
+    registry.repair()
+    aliases = registry.aliases()
+    versions = [registry.version(number, check=False) for number in reversed(registry.numbers())]
+    rows = [_facts(version, aliases) for version in versions]
+    if as_json:
+        out.print_json(json.dumps(rows))
+    elif rows:
+        cells = [[f"{v:.4f}" if isinstance(v, float) else v for v in row.values()] for row in rows]
+        table([name.replace("_", " ") for name in rows[0]], cells, registry.name)
+    else:
+        talk.print(f"{registry.name} has no versions yet; run `pawloop retrain`")
+
+
+@models.command("show")
+def show_model(
+    version: Annotated[int | None, typer.Argument(help="Its number; else the champion.")] = None,
+    problem: ProblemName = None,
+    as_json: Json = False,
+) -> None:
+    """A version's model card.
+
+    Example: `pawloop models show 3`
+    """
+    registry = _registry(problem)
+    found = registry.champion() if version is None else registry.version(version)
+    if found is None:
+        raise RegistryError(f"{registry.name} has no champion yet; run `pawloop retrain`")
+    if as_json:
+        out.print_json(found.card.model_dump_json())
+    else:
+        from rich.markdown import Markdown
+
+        out.print(Markdown((found.folder / "card.md").read_text(encoding="utf-8")))
+
+
+@models.command("promote")
+def promote_model(
+    what: Annotated[str, typer.Argument(help="A version's number, or the run of a refused challenger.")],
+    problem: ProblemName = None,
+    despite: Annotated[
+        str | None, typer.Option(help="Why the gate's verdict is overruled; kept in the card.")
+    ] = None,
+) -> None:
+    """Make a version champion by hand; the running server takes it within a second.
+
+    Example: `pawloop models promote 20261124-205411-3fa2 --despite "checked by eye"`
+    """
+    from tasks.release import promote_by_hand
+
+    registry = _registry(problem)
+    version = promote_by_hand(machine.load().store, registry, what, despite)
+    out.print(f"{registry.name} version {version.number} is champion")
+
+
+@models.command("rollback")
+def rollback_model(
+    problem: ProblemName = None,
+    reason: Annotated[str, typer.Option(help="Kept in the history.")] = "rolled back by hand",
+) -> None:
+    """Champion and previous change places.
+
+    Example: `pawloop models rollback --reason "wrong on night photos"`
+    """
+    registry = _registry(problem)
+    aliases = registry.rollback(reason)
+    out.print(f"{registry.name} version {aliases.champion} is champion again")
+
+
+def _facts(version: Version, aliases: Aliases) -> dict[str, object]:
+    parts = {aliases.previous: "previous", aliases.challenger: "challenger", aliases.champion: "champion"}
+    card, rejected = version.card, "rejected" if version.rejection else ""
+    return {
+        "version": version.number,
+        "part": parts.get(version.number, rejected),
+        "accuracy": card.metrics["float32"]["accuracy"],
+        "expected_cost": card.metrics["float32"]["expected_cost"],
+        "backbone": card.backbone,
+        "made": card.created_at,
+        "run": card.run,
+    }
+
+
+def _registry(problem: str | None) -> Registry:
+    settings = machine.load()
+    wanted = problem or settings.problem
+    name = wanted if wanted in names(settings.store) else problems.load(wanted).name
+    return Registry(settings.store, name)

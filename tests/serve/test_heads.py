@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import socket
+import time
+
+import pytest
+
+from serve import heads
+from tests import published
+from tests.serve.running import Running
+
+
+def talk(server: Running, *pieces: bytes) -> bytes:
+    """All that the server says to these pieces until it closes or has answered."""
+    with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
+        for piece in pieces:
+            try:
+                connection.sendall(piece)
+            except OSError:
+                break  # it refused already
+            time.sleep(0.02)
+        connection.settimeout(5)
+        try:
+            return connection.recv(1 << 16)
+        except ConnectionResetError:
+            return b""
+
+
+def test_a_head_past_the_limit_is_refused_in_one_piece_and_in_many(server: Running) -> None:
+    large = b"x-large: " + b"a" * heads.LIMIT_BYTES
+    whole = b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + large + b"\r\n\r\n"
+    assert talk(server, whole).startswith(b"HTTP/1.1 431 ")
+    parts = [b"GET /healthz HTTP/1.1\r\n", *[b"x-%d: %s\r\n" % (n, b"a" * 3000) for n in range(20)]]
+    assert talk(server, *parts)[:12] in (b"HTTP/1.1 431", b"")  # reset, where we still wrote
+
+
+def test_a_large_body_behind_a_small_head_is_no_large_head(server: Running) -> None:
+    photo = published.photo("red", (1500, 1500)) + bytes(heads.LIMIT_BYTES)
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(photo)
+    assert talk(server, head + photo).startswith(b"HTTP/1.1 200 ")
+
+
+def test_heads_that_follow_on_one_connection_are_counted_each_for_itself(server: Running) -> None:
+    ask = b"GET /healthz HTTP/1.1\r\nHost: x\r\nx-half: " + b"a" * (heads.LIMIT_BYTES // 2) + b"\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
+        for _ in range(4):
+            connection.sendall(ask)
+            assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_head_that_does_not_come_is_given_up(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads, "TIME_S", 0.2)
+    began = time.monotonic()
+    assert talk(server, b"GET /healthz HTTP/1.1\r\nHost:") == b""
+    assert talk(server) == b""
+    assert time.monotonic() - began < 4
