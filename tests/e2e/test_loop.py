@@ -114,12 +114,24 @@ def test_a_killed_run_and_worker_lose_nothing_and_the_next_run_succeeds(stack: S
     assert "Version 3" in done.stdout
 
 
+def schedule(stack: Stack) -> tuple[str, bool]:
+    """Address of the nightly schedule in Prefect's API, and whether it is active."""
+    [deployment] = stack.prefect("/deployments/filter")
+    [found] = deployment["schedules"]
+    api = stack.environment["PREFECT_API_URL"]
+    return f"{api}/deployments/{deployment['id']}/schedules/{found['id']}", found["active"]
+
+
 def test_started_again_it_retrains_nothing_and_ctrl_c_leaves_no_process(stack: Stack) -> None:
+    address, is_active = schedule(stack)
+    assert is_active
+    httpx.patch(address, json={"active": False}).raise_for_status()
     assert stack.stop() == 0
     assert stack.ours() == []
     stack.start()
     stack.await_line("Pawloop is ready: sample version 3", 60)
-    assert not any("deploy" in line for line in stack.lines)
+    assert not schedule(stack)[1], "a schedule that somebody paused stays paused"
+    assert not any("database is locked" in line for line in stack.lines)
     assert stack.stop() == 0
     assert stack.ours() == []
 

@@ -58,7 +58,9 @@ class Running:
 def running(configured: Settings) -> Iterator[Running]:
     """Start a server, and stop it gracefully at the end."""
     app = create_app(configured)
-    config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="on", loop="uvloop", http=LimitedHeads)
+    config = uvicorn.Config(
+        app, log_level="error", access_log=False, lifespan="on", loop="uvloop", http=LimitedHeads
+    )
     server = uvicorn.Server(config)
     listener = listen("127.0.0.1", 0)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import hashlib
 import threading
 from pathlib import Path
@@ -136,3 +137,17 @@ def test_a_journal_that_cannot_be_written_loses_answers_and_counts_them(tmp_path
 def _noise(seed: int) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 255, (300, 300, 3), np.uint8)
     return published.encoded(pixels)  # about 270 kB
+
+
+def test_photos_through_v2_are_journaled_and_named_and_pixels_are_not(journaled: Settings) -> None:
+    photo = base64.b64encode(published.photo("blue")).decode()
+    photos = {"name": "photo", "datatype": "BYTES", "shape": [2], "data": [photo, photo]}
+    pixels = {"name": "image", "datatype": "UINT8", "shape": [1, 32, 32, 3], "data": [7] * 3072}
+    with running(journaled) as server, server.client() as client:
+        answered = client.post("/v2/models/colours/infer", json={"inputs": [photos]}).json()
+        silent = client.post("/v2/models/colours/infer", json={"inputs": [pixels]}).json()
+        ids = answered["parameters"]["prediction_ids"].split(",")
+        assert correct(server, ids[0], "cat").status_code == 200
+    assert "parameters" not in silent
+    assert [one.id for one in opened(journaled).predictions("colours")] == ids
+    assert [one.prediction.label for one in opened(journaled).labelled("colours")] == ["dog"]

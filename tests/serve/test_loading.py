@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pawloop.errors import DamagedVersionError
+from pawloop.session import Provider, Session, providers
 from pawloop.settings import Settings
+from serve import loading
 from serve.answer import answer
 from serve.loading import load
 from tests import published
@@ -66,3 +69,40 @@ def test_probabilities_are_those_of_the_file(tmp_path: Path) -> None:
     given = answer(serving, published.encoded(pixels), 10**6).probabilities
     expected = serving.session.run(pixels[None])["probabilities"][0]
     assert np.allclose(given, expected, atol=1e-6)
+
+
+def test_the_fastest_provider_that_passes_the_self_test_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    class Pretended(Session):
+        def __init__(self, model: Path, *, at_once: int, provider: Provider) -> None:
+            opened.append((Path(model).name, provider, at_once))
+            super().__init__(model, at_once=at_once)
+            self.is_wrong = provider == "openvino" and "int8" in str(model)
+
+        def run(self, images: np.ndarray, outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+            answers = super().run(images, outputs)
+            return {name: value * (0.5 if self.is_wrong else 1) for name, value in answers.items()}
+
+    monkeypatch.setattr(loading, "Session", Pretended)
+    monkeypatch.setattr(loading, "providers", lambda: ["cpu", "openvino"])
+    monkeypatch.setattr(loading, "_seconds", lambda session: float(len(opened)) - session.is_wrong)
+    version = published.publish(tmp_path, precisions=["float32", "int8"])
+    serving = load(version, PLAIN.model_copy(update={"threads": 3}))
+    ways = [
+        (file, provider) for file in ("model.onnx", "model.int8.onnx") for provider in ("cpu", "openvino")
+    ]
+    assert opened == [(*way, 3) for way in ways]
+    assert (serving.precision, serving.provider) != ("int8", "openvino")
+    asked = load(version, PLAIN.model_copy(update={"provider": "openvino", "precision": "float32"}))
+    assert (asked.precision, asked.provider) == ("float32", "openvino")
+
+
+def test_a_provider_that_is_not_installed_is_named(tmp_path: Path) -> None:
+    if "openvino" in providers():
+        pytest.skip("this onnxruntime has OpenVINO")
+    version = published.publish(tmp_path)
+    with pytest.raises(ValueError, match="onnxruntime-openvino"):
+        load(version, PLAIN.model_copy(update={"provider": "openvino"}))

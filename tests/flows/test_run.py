@@ -1,0 +1,46 @@
+"""What flow runs have in common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+from prefect.states import Failed
+
+from flows import run
+from pawloop import durable
+from pawloop import problem as problems
+from pawloop.errors import BusyError, SourceError
+
+
+def test_the_second_retrain_of_a_problem_is_told_who_holds_it(tmp_path: Path) -> None:
+    spec = problems.load("cat-vs-dog")
+    with (
+        run.only_one(tmp_path, spec),
+        pytest.raises(BusyError, match="held by retrain run"),
+        run.only_one(tmp_path, spec),
+    ):
+        pass
+
+
+def test_another_problem_may_retrain_meanwhile(tmp_path: Path) -> None:
+    spec = problems.load("cat-vs-dog")
+    with run.only_one(tmp_path, spec), run.only_one(tmp_path, spec.model_copy(update={"name": "tools"})):
+        assert len(list((tmp_path / "locks").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "is_tried_again"),
+    [(httpx.ConnectError("no route"), True), (OSError("disk"), True), (SourceError("no such folder"), False)],
+)
+def test_only_what_may_pass_by_itself_is_tried_again(error: Exception, is_tried_again: bool) -> None:
+    assert run.by_chance(None, None, Failed(data=error)) is is_tried_again  # type: ignore[arg-type]
+
+
+def test_a_lock_left_by_a_dead_process_is_free(tmp_path: Path) -> None:
+    path = tmp_path / "locks" / "cat-vs-dog.lock"
+    path.parent.mkdir()
+    path.write_text("retrain run x (process 1 on elsewhere, since yesterday)")
+    with durable.lock(path, "another"):
+        assert "another" in path.read_text()

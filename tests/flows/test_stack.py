@@ -1,0 +1,48 @@
+"""The stack's own parts that need no server."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from flows import stack
+from pawloop.errors import ServerError
+from pawloop.settings import Settings
+
+
+def test_every_process_of_the_stack_finds_the_same_store_problem_and_server() -> None:
+    found = stack.environment(Settings(problem="tools", port=8123, prefect_port=4321))
+    assert os.path.isabs(found["PAWLOOP_STORE"])  # noqa: PTH117
+    assert found["PAWLOOP_PROBLEM"] == "tools"
+    assert found["PAWLOOP_SERVER_URL"] == "http://127.0.0.1:8123"
+    assert found["PREFECT_API_URL"] == "http://127.0.0.1:4321/api"
+
+
+def test_telemetry_is_off_and_heartbeats_are_on() -> None:
+    found = stack.environment(Settings())
+    assert found["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+    assert found["DO_NOT_TRACK"] == "1"
+    assert int(found["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) >= 30
+
+
+def test_a_taken_port_is_named_with_its_setting() -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        with pytest.raises(ServerError, match=f"PAWLOOP_PORT: port {port}"):
+            stack.check_ports(Settings(port=port))
+
+
+def test_what_carries_the_mark_is_ended_whatever_group_it_is_in() -> None:
+    code = "import time; time.sleep(60)"
+    environment = os.environ | {stack.MARK: "a-test"}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, start_new_session=True) as stray:
+        stack.end_all("a-test")
+        stray.wait(10)
+        assert not psutil.pid_exists(stray.pid)
