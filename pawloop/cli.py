@@ -16,6 +16,7 @@ import typer
 from pawloop import problem as problems
 from pawloop import settings as machine
 from pawloop.cli_data import data
+from pawloop.cli_experiments import experiments
 from pawloop.cli_models import models
 from pawloop.errors import PawloopError, ProblemFileError, SettingsError, SourceError
 from pawloop.terminal import Json, ProblemName, bar, line, out, talk
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(models, name="models", no_args_is_help=True)
 app.add_typer(data, name="data", no_args_is_help=True)
+app.add_typer(experiments, name="experiments", no_args_is_help=True)
 
 _ASKED_WRONGLY = (ProblemFileError, SettingsError, SourceError)
 

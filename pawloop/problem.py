@@ -95,7 +95,7 @@ class Model(_Section):
 class Train(_Section):
     """How much effort a night may take."""
 
-    budget_s: float = Field(25, gt=0)
+    budget_s: float = Field(20, gt=0)
     fine_tune: Literal["auto", "always", "never"] = "auto"
     views: int = Field(1, ge=0, le=8)
 

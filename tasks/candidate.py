@@ -31,8 +31,8 @@ from tasks.train import Trained
 from tasks.weights import NETWORK_FILE
 
 FILES: dict[Precision, str] = {"float32": "model.onnx", "int8": "model.int8.onnx"}
-_PARITY_PHOTOS = 64
-_RANGE_PHOTOS = 48  # from which int8 takes its ranges; more changed no probability noticeably
+_PARITY_PHOTOS = 32
+_RANGE_PHOTOS = 32  # from which int8 takes its ranges; more changed no probability noticeably
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_ROWS = 1000  # of the bank: two megabytes of the file at 1,280 features
+MOST_ROWS = 500  # of the bank: one megabyte of the file at 1,280 features
 MOST_DISTANCES = 500
 
 

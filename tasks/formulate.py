@@ -46,7 +46,7 @@ fine_tune = "auto"          # "always", "never"; auto leaves it when the frozen 
 minimum_accuracy = {minimum}      # a model below it serves nobody
 margin = 0.02               # by how much a challenger may seem worse than the champion
 """
-_BUDGET_S = 25
+_BUDGET_S = 20
 _MINIMUM = 0.8
 
 

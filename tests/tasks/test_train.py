@@ -178,3 +178,12 @@ def test_exploring_and_training_share_their_embeddings(
     assert embeddings is not None
     assert len(embeddings) == dataset.kept(["id"]).num_rows
     assert sorted(folder.rglob("*.parquet")) == parts
+
+
+def test_a_recipe_replayed_gives_the_same_network_bit_for_bit(
+    problem: Problem, dataset: Dataset, pretrained: Pretrained
+) -> None:
+    recipe = train.plan(problem, pretrained, 5)
+    first, second = (train.train(dataset, recipe, pretrained, key) for key in ("replay-1", "replay-2"))
+    files = [(one.folder / weights.NETWORK_FILE).read_bytes() for one in (first, second)]
+    assert files[0] == files[1]

@@ -1,0 +1,81 @@
+"""`pawloop experiments`: every training that was judged, listed and compared.
+
+Knows words. What is asked is answered by `tasks.experiments`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pawloop import problem as problems
+from pawloop import settings as machine
+from pawloop.terminal import Json, ProblemName, line, out, table, talk
+
+if TYPE_CHECKING:
+    from tasks.experiments import Experiment
+
+experiments = typer.Typer(help="Every training that was judged: what went in, what came out.")
+_SHOWN = ("run", "backbone", "chosen", "seed", "accuracy", "expected_cost", "seconds", "outcome")
+
+
+@experiments.command("list")
+def list_experiments(
+    problem: ProblemName = None,
+    parquet: Annotated[Path | None, typer.Option(help="Also write all columns to this file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """All judged trainings of a problem, newest first.
+
+    Example: `pawloop experiments list --parquet runs.parquet`
+    """
+    from tasks.experiments import write_parquet
+
+    found = _found(problem)[::-1]
+    if parquet:
+        write_parquet(found, parquet)
+        talk.print(f"{len(found)} rows in {parquet}", markup=False, soft_wrap=True)
+    if as_json:
+        out.print_json(json.dumps([asdict(one) for one in found]))
+        return
+    rows = [[_cell(asdict(one)[name]) for name in _SHOWN] for one in found]
+    table([name.replace("_", " ") for name in _SHOWN], rows, "experiments")
+    if not found:
+        talk.print("no training was judged yet; run `pawloop retrain`")
+
+
+@experiments.command("compare")
+def compare_experiments(
+    runs: Annotated[list[str], typer.Argument(help="Two or more runs, or the beginnings of their names.")],
+    problem: ProblemName = None,
+    as_json: Json = False,
+) -> None:
+    """What differs between trainings: recipe, photos, code, results.
+
+    Example: `pawloop experiments compare 20261124-2054 20261125-0300`
+    """
+    from tasks.experiments import compare
+
+    differences = compare(_found(problem), runs)
+    if as_json:
+        out.print_json(json.dumps(differences))
+    elif differences:
+        rows = [[name.replace("_", " "), *map(_cell, values)] for name, values in differences.items()]
+        table(["", *runs], rows, "what differs")
+    else:
+        line("nothing differs")
+
+
+def _found(problem: str | None) -> list[Experiment]:
+    from tasks.experiments import experiments as found
+
+    settings = machine.load()
+    return found(settings.store, problems.load(problem or settings.problem).name)
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

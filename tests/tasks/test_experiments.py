@@ -1,0 +1,68 @@
+"""Judged trainings as rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pawloop.errors import RegistryError
+from tasks.experiments import compare, experiments, write_parquet
+from tests import published
+
+RECIPE = {
+    "fine_tune": "never",
+    "views": 1,
+    "budget_s": 20.0,
+    "seed": 0,
+    "training": {
+        "candidates": [
+            {"name": "frozen", "validation_log_loss": 0.2, "validation_accuracy": 0.9},
+            {"name": "fine-tuned", "validation_log_loss": 0.1, "validation_accuracy": 0.95},
+        ],
+        "seconds": 12.5,
+        "machine": "two cores",
+    },
+}
+
+
+def judged(store: Path, run: str, seed: int) -> None:
+    card = published.publish(store).card
+    metrics = {"float32": {"accuracy": 0.9, "expected_cost": 0.1, "log_loss": 0.3}}
+    recipe = RECIPE | {"seed": seed}
+    folder = store / "runs" / run / "candidate"
+    folder.mkdir(parents=True)
+    made = card.model_copy(update={"run": run, "recipe": recipe, "metrics": metrics})
+    (folder / "card.json").write_text(made.model_dump_json())
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    judged(tmp_path, "20260102-000000-bbbb", seed=1)
+    judged(tmp_path, "20260101-000000-aaaa", seed=0)
+    (tmp_path / "runs" / "20260103-000000-cccc" / "candidate").mkdir(parents=True)
+    return tmp_path
+
+
+def test_every_judged_run_is_a_row_and_a_killed_one_is_none(store: Path) -> None:
+    found = experiments(store, "colours")
+    assert [one.run[-4:] for one in found] == ["aaaa", "bbbb"]
+    assert found[0].chosen == "fine-tuned"
+    assert experiments(store, "tools") == []
+
+
+def test_a_comparison_tells_only_what_differs(store: Path) -> None:
+    differences = compare(experiments(store, "colours"), ["20260101", "20260102"])
+    assert differences["seed"] == [0, 1]
+    assert "backbone" not in differences
+
+
+def test_a_run_that_does_not_exist_is_told(store: Path) -> None:
+    with pytest.raises(RegistryError, match='"2027" names 0 runs; the last ones are 20260101'):
+        compare(experiments(store, "colours"), ["2027"])
+
+
+def test_the_rows_can_be_read_as_parquet(store: Path, tmp_path: Path) -> None:
+    write_parquet(experiments(store, "colours"), tmp_path / "x.parquet")
+    assert pq.read_table(tmp_path / "x.parquet")["seed"].to_pylist() == [0, 1]
