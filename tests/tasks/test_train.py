@@ -136,7 +136,7 @@ def test_the_served_file_says_what_the_stored_features_and_the_head_say(
 def test_fine_tuning_learns_and_is_kept_only_if_it_is_better(
     problem: Problem, dataset: Dataset, pretrained: Pretrained
 ) -> None:
-    recipe = replace(train.plan(problem, pretrained, 0), fine_tune="always", budget_s=8.0)
+    recipe = replace(train.plan(problem, pretrained, 0), fine_tune="always", budget_s=600.0)
     tuned = train.train(dataset, recipe, pretrained, "tuned")
     names = [one["name"] for one in tuned.story["candidates"]]
     assert names == ["frozen", "fine-tuned"]
