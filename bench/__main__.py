@@ -28,6 +28,7 @@ def main(
     only: Annotated[list[str] | None, typer.Option(help="Of the server's bench, these parts alone.")] = None,
     rounds: Annotated[int, typer.Option(min=0, help="Rounds of the server's bench; 0 leaves it.")] = 0,
     seconds: Annotated[float, typer.Option(min=0, help="Of each of its measurements; 0 leaves it.")] = 0,
+    share: Annotated[float, typer.Option(min=0, help="Part of its long trials; 0 leaves them.")] = 0,
 ) -> None:
     """Measure, and write what was found.
 
@@ -37,12 +38,12 @@ def main(
         if importlib.util.find_spec(f"bench.{one}") is None:
             typer.echo(f"there is no bench of {one} yet", err=True)
         elif one is Part.SERVER:
-            _server(out, quick, only or [], rounds, seconds)
+            _server(out, quick, only or [], rounds, seconds, share)
         else:
             importlib.import_module(f"bench.{one}").run(out, quick)
 
 
-def _server(out: Path, quick: bool, only: list[str], rounds: int, seconds: float) -> None:
+def _server(out: Path, quick: bool, only: list[str], rounds: int, seconds: float, share: float) -> None:
     from dataclasses import replace
 
     from bench import server
@@ -52,6 +53,7 @@ def _server(out: Path, quick: bool, only: list[str], rounds: int, seconds: float
         raise typer.BadParameter(f"{', '.join(unknown)}: of the server there are {', '.join(server.PARTS)}")
     pace = server.QUICK if quick else server.Pace()
     pace = replace(pace, rounds=rounds or pace.rounds, seconds=seconds or pace.seconds)
+    pace = pace.shortened(share) if share else pace
     server.run(out, quick, only, pace, lambda line: typer.echo(line, err=True))
 
 

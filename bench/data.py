@@ -204,12 +204,14 @@ def _page(
         [
             "# Data: curating photos",
             "",
-            f"{count:,} drawn JPEGs, 320 x 240, {size / 1000:.1f} kB on average, {len(bare)} rounds, "
-            f"medians, `python -m bench data{'' if count == COUNT else ' --quick'}`, {datetime.now(UTC):%Y-%m-%d}.",
+            f"{count:,} drawn JPEGs, 320 x 240, {size / 1000:.1f} kB on average; rounds: {len(bare)}; "
+            f"`python -m bench data{'' if count == COUNT else ' --quick'}`, {datetime.now(UTC):%Y-%m-%d}.",
             "",
             "Ours collects, hashes, decodes, measures, judges and writes the version. The bare loop reads, "
             "hashes (SHA-256), decodes with Pillow and makes a difference hash, in two processes, and keeps "
-            "nothing. The files lie in the page cache; loading Python's modules is left out of both.",
+            "nothing. The files lie in the page cache; loading Python's modules is left out of both. "
+            "While others use the machine (last line), ratios by the clock compare moments, "
+            "not programs: trust CPU time.",
             "",
             "| what | asked | measured |",
             "|---|---|---|",

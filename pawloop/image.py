@@ -134,8 +134,7 @@ def upright(content: bytes, longest_side: int, max_pixels: int = MAX_PIXELS) -> 
 def overview(photo: Image.Image, shorter_side: int) -> Image.Image:
     """The whole photo in YCbCr, upright, reduced by a whole factor: its shorter side stays at least as asked.
 
-    Every byte of the photo is decoded, so what is cut off or damaged is found. A third cheaper than in RGB:
-    a JPEG is YCbCr inside.
+    Every byte is decoded, so what is cut off or damaged is found. Cheaper than RGB: a JPEG is YCbCr inside.
     """
     with _translated():
         photo.draft("YCbCr", (shorter_side, shorter_side))

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pawloop import durable
-from pawloop.errors import SourceError
+from pawloop.errors import PhotoError, SourceError
 from pawloop.image import photo_id
 from pawloop.problem import Problem
 from tasks import photos, sources
@@ -47,7 +47,8 @@ SCHEMA: Final = pa.schema(
         "group": pa.string(),
     }
 )
-_BATCH = 2_000  # so many are read again at most when a run is interrupted
+_BATCH = 25_000  # files that are looked up at once
+_KEPT = 2_000  # so many are read again at most when a run is interrupted
 _PART = 20
 # A file may vanish while a folder is read; beyond this the source itself has gone or is closed to us.
 _FEW_LOST = 3
@@ -119,13 +120,20 @@ class _Gathering:
             while offers := list(itertools.islice(listing.offers, _BATCH)):
                 old = self._unchanged(offers, seen)
                 news = [offer for offer, row in zip(offers, old.to_pylist()) if row is None]
-                parts = [news[start : start + _PART] for start in range(0, len(news), _PART)]
-                read = list(itertools.chain.from_iterable(pool.map(self._all_taken, parts)))
-                held = pa.Table.from_pylist([one for one in read if isinstance(one, dict)], TAKEN)
-                good = [offer for offer, one in zip(news, read) if isinstance(one, dict)]
-                seen.remember([offer.name for offer in good], [offer.stamp for offer in good], held)
-                self._advance(len(offers))
-                yield self._rows(source, offers, old, seen.taken(old.drop_null()), read, held)
+                if len(news) < len(offers):
+                    self._advance(len(offers) - len(news))
+                read: list[dict[str, Any] | str] = []
+                tables = [TAKEN.empty_table()]
+                for start in range(0, len(news), _KEPT):
+                    piece = news[start : start + _KEPT]
+                    parts = [piece[at : at + _PART] for at in range(0, len(piece), _PART)]
+                    found = list(itertools.chain.from_iterable(pool.map(self._all_taken, parts)))
+                    good = [(offer, one) for offer, one in zip(piece, found) if isinstance(one, dict)]
+                    tables.append(seen.remember(good))
+                    read += found
+                    self._advance(len(piece))
+                known = seen.taken(old.drop_null())
+                yield self._rows(source, offers, old, known, read, pa.concat_tables(tables))
         lost = sum(map(len, self._unreadable.values())) - lost_before
         if lost > max(_FEW_LOST, listing.count * _LARGEST_LOST_SHARE):
             raise SourceError(
@@ -170,7 +178,10 @@ class _Gathering:
             location, stored = location_of(Path(offer.path), self._store), id
         else:
             suffix = os.path.splitext(offer.name)[1]  # noqa: PTH122  (a name in an archive is no path here)
-            location, stored = photos.keep(content, id, suffix, self._store)
+            try:
+                location, stored = photos.keep(content, id, suffix, self._store)
+            except PhotoError as error:
+                return str(error)
         return {"id": id, "location": location, "stored": stored, "bytes": len(content)}
 
     def _rows(

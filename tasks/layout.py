@@ -104,7 +104,7 @@ def _shelves(names: Iterable[str]) -> dict[Shelf, list[str]]:
     found: dict[Shelf, list[str]] = {}
     for folder, files in by_folder.items():
         shelf = tuple(folder.split("/")) if folder else ()
-        if not is_litter(shelf) and (left := [file for file in files if not is_litter((file,))]):
+        if not is_litter(shelf) and (left := [f for f in files if f[:1] != "." and f.lower() not in _LITTER]):
             found[shelf] = left
     return found
 

@@ -21,6 +21,7 @@ from aiohttp import ClientError
 from pawloop import durable
 from pawloop.errors import SourceError
 from tasks import archive
+from tasks.fetch import fetch
 from tasks.layout import folders, placed
 from tasks.offer import Listing, Offer
 from tasks.store import store_errors
@@ -76,7 +77,11 @@ def fetched_archive(source: str, classes: Sequence[str], store: Path) -> Listing
 
 
 def fetched(source: str, store: Path) -> Path:
-    """A file behind a URL, in the store; fetched again only when it changed there."""
+    """A file behind a URL, in the store; fetched again only when it changed there.
+
+    A download that broke off goes on where it stopped, in this run or the next, where its version is known
+    and pieces of it can be asked for.
+    """
     with _translated(source):
         files, path = fsspec.core.url_to_fs(source)
         info = again(lambda: files.info(path))
@@ -91,8 +96,8 @@ def fetched(source: str, store: Path) -> Path:
     if mark is None or not target.exists():
         with store_errors(store):
             target.parent.mkdir(parents=True, exist_ok=True)
-        with store_errors(store), durable.aside(target) as draft, _translated(source):
-            again(lambda: files.get_file(path, str(draft)))
+        with store_errors(store), _translated(source):
+            fetch(files, path, target, info if mark else {}, again)
     return target
 
 

@@ -10,12 +10,13 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.columns import Growing
+from tasks.offer import Offer
 
 # A file written twice within one tick of the file system's clock keeps its stamp, so a file this young
 # is read again next time (what git calls racy).
@@ -57,10 +58,13 @@ class Seen:
         """What files held, by the rows that `unchanged` gave."""
         return self._known.select(TAKEN.names).take(rows)
 
-    def remember(self, names: Sequence[str], stamps: Sequence[str | None], held: pa.Table) -> None:
-        """Note what files held, where a stamp tells; it is on disk when this returns."""
-        first = [pa.array(map(os.fsencode, names), pa.binary()), pa.array(stamps, pa.string())]
-        table = pa.table([*first, *held.columns], _SCHEMA)
+    def remember(self, files: Sequence[tuple[Offer, dict[str, Any]]]) -> pa.Table:
+        """Note what files held, where a stamp tells, and give it as a table; it is on disk then."""
+        held = pa.Table.from_pylist([one for _, one in files], TAKEN)
+        names = pa.array([os.fsencode(offer.name) for offer, _ in files], pa.binary())
+        stamps = pa.array([offer.stamp for offer, _ in files], pa.string())
+        table = pa.table([names, stamps, *held.columns], schema=_SCHEMA)
         told = table.filter(pc.is_valid(table["stamp"]))
         if len(told):
             self._kept.add(told)
+        return held

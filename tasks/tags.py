@@ -1,7 +1,7 @@
 """Takes a photo's private tags out without touching its pixels: places, cameras, owners, comments.
 
-Knows how JPEG, PNG and WebP are cut into segments. Orientation and colour profile stay. A photo in
-another format, or one that is damaged, is given back as it came.
+Knows how JPEG, PNG and WebP are cut into segments (the other formats: see `erase`). Orientation and colour
+profile stay. A damaged photo is given back as it came: nobody can read its tags either.
 """
 
 from __future__ import annotations
@@ -15,8 +15,14 @@ from typing import Final
 
 from PIL import Image
 
+from pawloop.errors import PhotoError
+from pawloop.image import opened
+from tasks import erase
+
 _ORIENTATION: Final = 0x0112
-_DAMAGE: Final = (OSError, ValueError, SyntaxError, KeyError, TypeError, EOFError, struct.error)
+_DAMAGE: Final = (
+    OSError, ValueError, SyntaxError, LookupError, TypeError, EOFError, StopIteration, struct.error
+)  # fmt: skip
 
 _JPEG_START: Final = b"\xff\xd8"
 _END_OF_PICTURE: Final = 0xD9
@@ -29,7 +35,10 @@ _EXIF_FLAG, _XMP_FLAG = 0x08, 0x04  # of WebP's VP8X header
 
 
 def without_private_tags(content: bytes) -> bytes:
-    """The photo without location and camera tags; the same object where there is nothing to remove."""
+    """The photo without location and camera tags; the same object where there is nothing to remove.
+
+    Raises PhotoError for a whole photo whose tags cannot be removed without touching its pixels.
+    """
     try:
         if content.startswith(_JPEG_START):
             clean = _clean_jpeg(content)
@@ -37,11 +46,32 @@ def without_private_tags(content: bytes) -> bytes:
             clean = _clean_png(content)
         elif content.startswith(b"RIFF") and content[8:12] == b"WEBP":
             clean = _clean_webp(content)
+        elif content[:4] in (b"II*\0", b"MM\0*"):
+            clean = erase.tiff(content)
+        elif content[4:8] == b"ftyp":
+            clean = erase.boxes(content)
+        elif content.startswith(b"GIF8"):
+            clean = erase.gif(content)
         else:
-            return content
+            return content  # a BMP has no tags
     except _DAMAGE:
-        return content  # curating will say what is wrong with it
+        return _harmless(content)
     return content if clean == content else clean
+
+
+def _harmless(content: bytes) -> bytes:
+    """What could not be cleaned, if nobody can read its tags; curating will say what is wrong with it."""
+    try:
+        with opened(content) as photo:
+            photo.load()
+            names_a_place = bool(photo.getexif() or photo.info.get("xmp"))
+    except (PhotoError, *_DAMAGE):
+        return content
+    if names_a_place:
+        raise PhotoError(
+            "its private tags cannot be removed without touching its pixels; save it as JPEG or PNG"
+        )
+    return content
 
 
 def _clean_jpeg(content: bytes) -> bytes:

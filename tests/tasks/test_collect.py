@@ -167,7 +167,7 @@ def test_a_source_that_vanishes_half_way_is_told_and_the_next_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = album(tmp_path / "photos", each=40)
-    monkeypatch.setattr("tasks.collect._BATCH", 50)
+    monkeypatch.setattr("tasks.collect._KEPT", 50)
     about = problem(folder)
 
     def vanish(done: int, total: int) -> None:

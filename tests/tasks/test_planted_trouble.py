@@ -7,10 +7,14 @@ import random
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from pawloop import settings
+from pawloop.problem import Problem
+from tasks import extractors, train, weights
+from tasks.suspects import suspects
 from tests.tasks.albums import made, problem, verdicts
 
 COUNT = 500
@@ -30,11 +34,16 @@ def changed(content: bytes, how: int) -> bytes:
     return stream.getvalue()
 
 
-@pytest.mark.photos
-def test_planted_trouble_is_found_and_good_photos_stay(tmp_path: Path) -> None:
+def real_pets() -> Path:
     pets = settings.load().test_data.absolute() / "pets"
     if not pets.exists():
         pytest.skip(f"{pets} is not there (PAWLOOP_TEST_DATA)")
+    return pets
+
+
+@pytest.mark.photos
+def test_planted_trouble_is_found_and_good_photos_stay(tmp_path: Path) -> None:
+    pets = real_pets()
     chance = random.Random(0)
     photos = chance.sample(sorted(pets.glob("*/*.jpg")), COUNT)
     for path in photos:
@@ -59,3 +68,28 @@ def test_planted_trouble_is_found_and_good_photos_stay(tmp_path: Path) -> None:
     assert found["truncated"] + found["unreadable"] == 10
     assert found["near duplicate"] >= 0.95 * 90
     assert found["kept"] >= COUNT * 0.995
+
+
+@pytest.mark.photos
+def test_swapped_labels_stand_among_the_first_two_percent_of_the_suspects(tmp_path: Path) -> None:
+    chance = random.Random(1)
+    photos = chance.sample(sorted(real_pets().glob("*/*.jpg")), COUNT)
+    swapped = set(photos[: COUNT // 100])
+    for path in photos:
+        label = {"cat": "dog", "dog": "cat"}[path.parent.name] if path in swapped else path.parent.name
+        (tmp_path / "photos" / label).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / label / path.name).write_bytes(path.read_bytes())
+    value = problem(tmp_path / "photos").model_dump(by_alias=True)
+    value["model"] = {"backbone": "efficientnet_lite0", "image_size": 128}
+    about = Problem.model_validate(value)
+    dataset = made(about, tmp_path / "store")
+    pretrained = weights.pretrained(about, tmp_path / "store")
+
+    embeddings = extractors.embeddings(dataset, train.plan(about, pretrained, 0), pretrained)
+
+    assert embeddings is not None
+    rows = dataset.kept(["name", "label"])
+    names = rows["name"].to_pylist()
+    found = suspects(embeddings, np.array(rows["label"].to_pylist(), str))[: COUNT // 50]
+    planted = {path.name for path in swapped}
+    assert sum(names[one.row].rpartition("/")[2] in planted for one in found) >= 0.8 * len(swapped)
