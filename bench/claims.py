@@ -93,6 +93,10 @@ def _against_peers(race: Race) -> list[Claim]:
         wait = _paired(ours, calmest, count, lambda lap: lap.p99_ms)
         text = f"p99 by the lowest peer's, {count} connections"
         made.append(_most("2", text, wait, 1.0, f" ({calmest.name})"))
+        thrifty = min(peers, key=lambda peer: peer.median(count, lambda lap: lap.cpu_ms))
+        cost = _paired(thrifty, ours, count, lambda lap: lap.cpu_ms)
+        text = f"CPU a request, the thriftiest peer's by ours, {count} connections"
+        made.append(Claim("2", text, f"{cost:.3g} ({thrifty.name})", None))
     return made
 
 
@@ -106,6 +110,10 @@ def _variant(race: Race) -> list[Claim]:
             gain = _paired(ours, best, count, lambda lap: lap.photos_s)
             text = f"{race.backbone}, the variant it takes, by the best peer's float32, {count} connections"
             made.append(_least("2", text, gain, 1.8, f" ({best.name})"))
+            thrifty = min(peers, key=lambda peer: peer.median(count, lambda lap: lap.cpu_ms))
+            cost = _paired(thrifty, ours, count, lambda lap: lap.cpu_ms)
+            text = f"{race.backbone}, CPU a request, the thriftiest peer's by ours, {count} connections"
+            made.append(Claim("2", text, f"{cost:.3g} ({thrifty.name})", None))
     return made
 
 

@@ -99,6 +99,7 @@ def _of_peers(model: Model, port: int, workers: int) -> dict[str, str]:
         "BENCH_TORCH_MODEL": str(model.torch),
         "BENCH_PORT": str(port),
         "BENCH_WORKERS": str(workers),
+        "PYTHONPATH": str(APPS),
         "MLSERVER_HTTP_PORT": str(port),
         "MLSERVER_GRPC_PORT": str(children.free_port()),
         "MLSERVER_METRICS_PORT": str(children.free_port()),

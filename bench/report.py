@@ -37,6 +37,7 @@ def page(results: Results, machine: Sequence[str], command: str, remarks: Sequen
     """The page, in Markdown."""
     lines = ["# The server, measured", "", f"`{command}`", ""]
     lines += [f"- {line}" for line in [*machine, *remarks]]
+    lines += ["", "What they mean, and why some are missed: [server-notes.md](server-notes.md)."]
     if results.race:
         lines += ["", *_side_by_side(results.race), ""]
         lines += [

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -46,6 +46,17 @@ class Pace:
     swaps: int = 50
     requests: int = 200_000
     mutants: int = 5_000
+
+    def shortened(self, share: float) -> Pace:
+        """The same measurements, and a part of the full long trials."""
+        full = Pace()
+        return replace(
+            self,
+            overload_s=share * full.overload_s,
+            swaps=round(share * full.swaps),
+            requests=round(share * full.requests),
+            mutants=round(share * full.mutants),
+        )
 
 
 QUICK: Final = Pace(rounds=2, seconds=1.0, overload_s=8.0, swaps=8, requests=3_000, mutants=500)

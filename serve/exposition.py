@@ -59,11 +59,12 @@ class _Numbers:
 
 
 def _model(live: Live) -> Metric:
-    labels = ["name", "version", "precision"]
+    labels = ["name", "version", "precision", "provider"]
     model = GaugeMetricFamily("pawloop_model_info", "The model in service, by its labels.", labels=labels)
     if live.engine.has_model:
         serving = live.engine.serving
-        model.add_metric([serving.version.card.name, str(serving.number), serving.precision], 1)
+        name, number = serving.version.card.name, str(serving.number)
+        model.add_metric([name, number, serving.precision, serving.provider], 1)
     return model
 
 

@@ -1,14 +1,12 @@
-"""What a server asks of the system beside its work: memory given back, a thread that stands behind others.
+"""Memory that goes back to the system, where the C library is glibc.
 
-Knows glibc's allocator and Linux' threads. Knows nothing about what they are for.
+Knows glibc's allocator. Knows nothing about what the memory was for.
 """
 
 from __future__ import annotations
 
 import ctypes
-import os
 import sys
-import threading
 from typing import Final
 
 _M_ARENA_MAX: Final = -8  # of malloc.h
@@ -35,9 +33,3 @@ def give_back() -> None:
 def _of_libc(name: str) -> ctypes._NamedFuncPointer | None:
     # musl has neither of the two, other systems have other libraries
     return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
-
-
-def yield_cores() -> None:
-    """Let this thread run where others leave a core idle, for good; where threads have a priority at all."""
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), int(os.environ.get("NICE", "10")))

@@ -13,15 +13,17 @@ from pydantic import BaseModel, Field
 from pawloop.card import Card, Precision
 from pawloop.errors import RegistryError
 from pawloop.registry import Aliases, Registry
+from pawloop.session import Provider
 from serve import problems, state
 
 router = APIRouter(tags=["models"], responses=problems.responses(401, 503))
 
 
 class InService(Card):
-    """The card of the model in service, and which of its variants answers."""
+    """The card of the model in service, which of its variants answers, and through what."""
 
     precision: Precision
+    provider: Provider
 
 
 class Listed(BaseModel):
@@ -52,7 +54,7 @@ def model(request: Request) -> InService:
     curl http://127.0.0.1:8000/model
     """
     serving = state.of(request).engine.serving
-    return InService(**dict(serving.version.card), precision=serving.precision)
+    return InService(**dict(serving.version.card), precision=serving.precision, provider=serving.provider)
 
 
 @router.get("/models")

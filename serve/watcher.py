@@ -94,7 +94,6 @@ class Watcher:
             self._follow_challenger(aliases)
 
     def _watch(self) -> None:
-        memory.yield_cores()
         while not self._stop.wait(LOOK_EVERY_S):
             if self._has_swapped:  # by now the jobs of the model before have ended
                 self._has_swapped = False

@@ -53,7 +53,6 @@ _MLSERVER = {
     "MLSERVER_DEBUG": "false",
     "MLSERVER_MODEL_NAME": "bench",
     "MLSERVER_MODEL_IMPLEMENTATION": "mlserver_onnx.Classifier",
-    "PYTHONPATH": str(APPS),
 }
 
 PEERS: Final = (

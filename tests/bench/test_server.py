@@ -1,0 +1,139 @@
+"""The server's bench: its generator, its verdicts and its page, without any peer."""
+
+from __future__ import annotations
+
+import io
+import random
+import re
+import sys
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from bench import children, claims, peers, report, requests, rubbish
+from bench.bare import Bare
+from bench.claims import Results
+from bench.contestants import OURS
+from bench.firing import fire
+from bench.load import Load
+from bench.race import Lap, Race, Standing
+from bench.rubbish import Rubbish
+from bench.steady import Growth, Swaps
+from tests import published
+from tests.serve.running import running, settings
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Path:
+    """A folder of requests with photos of two colours."""
+    photos = [published.photo("red"), published.photo("blue")]
+    return requests.written(tmp_path / "requests", photos, "raw", "/predict")[0]
+
+
+@pytest.mark.parametrize("form", ["raw", "form"])
+def test_a_closed_loop_is_answered_all_the_time(tmp_path: Path, form: requests.Form) -> None:
+    published.champion(tmp_path / "store")
+    folder, _ = requests.written(tmp_path / "r", [published.photo("red")], form, "/predict")
+    with running(settings(tmp_path)) as server:
+        load = Load(server.port, [path.read_bytes() for path in folder.iterdir()])
+        load.closed(4, 5.0, 60)
+    assert len(load.answers) >= 60
+    assert {status for _, _, status in load.answers} == {200}
+    assert all(0 < took < 5 for _, took, _ in load.answers)
+
+
+def test_an_open_loop_keeps_its_rate_and_counts_from_when_it_was_due(tmp_path: Path, asked: Path) -> None:
+    published.champion(tmp_path / "store")
+    with running(settings(tmp_path)) as server:
+        load = Load(server.port, [path.read_bytes() for path in sorted(asked.iterdir())])
+        load.open(40, 1.0)
+    assert len(load.answers) + load.unsent == pytest.approx(40, abs=1)
+    assert {status for _, _, status in load.answers} == {200}
+
+
+def test_a_child_is_measured_and_ended_by_its_id(tmp_path: Path, asked: Path) -> None:
+    published.champion(tmp_path / "store")
+    port = children.free_port()
+    variables = {
+        "PAWLOOP_STORE": str(tmp_path / "store"),
+        "PAWLOOP_PROBLEM": str(published.problem_file(tmp_path)),
+        "PAWLOOP_PORT": str(port),
+        "PAWLOOP_JOURNAL": "off",
+    }
+    root = Path(__file__).resolve().parents[2]
+    first = sorted(asked.iterdir())[0].read_bytes()
+    command = [sys.executable, "-m", "serve"]
+    with children.started(command, port, first, variables, root, tmp_path / "log") as child:
+        outcome = fire(child, asked, connections=2, seconds=0.5)
+        process = child.process
+        assert child.rss_mb() > 30
+    assert outcome.failed == 0
+    assert outcome.photos_s > 1
+    assert 0 < outcome.cpu_ms < 1000
+    assert 0 < outcome.share_left(2) <= 1
+    assert not process.is_running()
+
+
+def test_a_server_that_ends_at_once_is_told_with_its_last_words(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "print('no such model')"]
+    with (
+        pytest.raises(children.DidNotStartError, match="no such model"),
+        children.started(command, children.free_port(), b"", {}, tmp_path, tmp_path / "log"),
+    ):
+        pass
+
+
+def test_every_peer_is_pinned_and_has_its_app() -> None:
+    for peer in peers.PEERS:
+        pinned = (peers.APPS / f"requirements-{peer.environment}.txt").read_text().split()
+        assert all(re.fullmatch(r"[a-z0-9\[\]-]+==[\w.]+", line) for line in pinned)
+        app = re.search(r"(\w+_(?:torch|onnx))", f"{peer.command} {peer.variables}")
+        assert app
+        assert (peers.APPS / f"{app[1]}.py").is_file()
+        assert not [part for part in peer.argv(1, 2) if "{" in part]
+
+
+def test_mutated_requests_are_the_same_by_seed_and_of_many_kinds() -> None:
+    photos = [published.photo("red", (300, 200))] * 4
+    one, other = (list(islice(rubbish.mutated(photos, random.Random(3)), 200)) for _ in range(2))
+    assert one == other
+    assert len(set(one)) > 150
+
+
+def results() -> Results:
+    """A race that ours wins at 8 connections and loses at 32."""
+    race = Race("mobilenet_v3_large", 2, [Bare(400, 4.0, 5.0)], [Bare(200, 4.0, 5.0)])
+    for name, fast in ((OURS, (200, 390, 100)), ("FastAPI", (180, 250, 250))):
+        laps = {
+            count: [Lap(photos_s, 10, 14 if name == OURS else 60, 4.2, 0.98, 0)]
+            for count, photos_s in zip((1, 8, 32), fast)
+        }
+        race.standings.append(Standing(name, laps, [140.0], [0.5]))
+    race.standings.append(Standing("Gone", absent="did not start: no such model"))
+    broken = Rubbish(500, {400: 499, 500: 1}, True, 150, 150)
+    swaps, growth = Swaps(50, 0, 40, 60, 140, 143), Growth(1000, 0, [140.0] * 10)
+    return Results(race=race, swaps=swaps, growth=growth, rubbish=broken)
+
+
+def test_targets_are_met_or_missed_as_the_numbers_say() -> None:
+    found = {claim.asked: claim.is_met for claim in claims.claims(results())}
+    assert found["CPU a request by the bare loop's, 8 connections: at most 1.07"]
+    assert found["throughput by the best peer's, 8 connections: at least 1.15"]
+    assert not found["throughput by the best peer's, 32 connections: at least 1.15"]
+    assert found["p99 while swapping, by its quiet value: at most 2"]
+    assert not found["5xx but 503 in 500 mutated requests"]
+
+
+def test_the_page_shows_every_server_also_those_that_did_not_start(tmp_path: Path) -> None:
+    report.write(tmp_path, results(), ["a machine"], "python -m bench server", ["a remark"])
+    page = (tmp_path / "server.md").read_text()
+    assert "| Gone | not measured: did not start: no such model |" in page
+    assert "**missed**" in page
+    assert "a remark" in page
+    for name in ("throughput.png", "latency.png"):
+        content = (tmp_path / name).read_bytes()
+        assert len(content) < 200_000
+        assert Image.open(io.BytesIO(content)).width > 600
+        assert f"({name})" in page
