@@ -36,7 +36,7 @@ def test_metrics_tell_what_happened(tmp_path: Path) -> None:
     assert seen["pawloop_requests_total", "GET", "unknown", "404"] == 1
     for part in ("queue", "decode", "inference", "total"):
         assert seen[(f"pawloop_{part}_seconds_count",)] == 2
-    assert seen["pawloop_model_info", "colours", "float32", "3"] == 1
+    assert seen["pawloop_model_info", "colours", "float32", "cpu", "3"] == 1
     assert seen[("pawloop_swaps_total",)] == 1
     assert seen[("pawloop_refusals_total",)] == 1
     assert seen[("pawloop_journal_lost_total",)] == 0
