@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import signal
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
@@ -34,6 +36,7 @@ def main(
 
     Example: python -m bench server --quick
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     for one in [part] if part else list(Part):
         if importlib.util.find_spec(f"bench.{one}") is None:
             typer.echo(f"there is no bench of {one} yet", err=True)
