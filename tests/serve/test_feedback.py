@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pawloop.errors import JournalError
+from pawloop.image import photo_id
 from pawloop.journal import Journal
 from pawloop.settings import Settings
 from serve.answer import Answer, new_id
@@ -140,8 +141,9 @@ def _noise(seed: int) -> bytes:
 
 
 def test_photos_through_v2_are_journaled_and_named_and_pixels_are_not(journaled: Settings) -> None:
-    photo = base64.b64encode(published.photo("blue")).decode()
-    photos = {"name": "photo", "datatype": "BYTES", "shape": [2], "data": [photo, photo]}
+    sent = [published.photo("blue"), published.photo("red")]
+    encoded = [base64.b64encode(photo).decode() for photo in sent]
+    photos = {"name": "photo", "datatype": "BYTES", "shape": [2], "data": encoded}
     pixels = {"name": "image", "datatype": "UINT8", "shape": [1, 32, 32, 3], "data": [7] * 3072}
     with running(journaled) as server, server.client() as client:
         answered = client.post("/v2/models/colours/infer", json={"inputs": [photos]}).json()
@@ -149,5 +151,7 @@ def test_photos_through_v2_are_journaled_and_named_and_pixels_are_not(journaled:
         ids = answered["parameters"]["prediction_ids"].split(",")
         assert correct(server, ids[0], "cat").status_code == 200
     assert "parameters" not in silent
-    assert [one.id for one in opened(journaled).predictions("colours")] == ids
+    photo_of = {one.id: one.photo_id for one in opened(journaled).predictions("colours")}
+    assert [photo_of.pop(one) for one in ids] == [photo_id(photo) for photo in sent]
+    assert photo_of == {}
     assert [one.prediction.label for one in opened(journaled).labelled("colours")] == ["dog"]
