@@ -17,11 +17,10 @@ from honcho.environ import parse_procfile
 from honcho.manager import Manager
 
 from flows import stack
-from pawloop import durable
 from pawloop import problem as problems
 from pawloop.errors import PawloopError, ServerError
 from pawloop.registry import Registry
-from pawloop.settings import Settings
+from pawloop.settings import Settings, require_store
 from tasks import manifest, place
 
 _READY_S = 90.0
@@ -35,7 +34,7 @@ def up(settings: Settings) -> int:
     """
     spec = problems.load(settings.problem)
     stack.check_ports(settings)
-    durable.write_bytes(settings.store / ".writable", b"")
+    require_store(settings.store)
     environment = stack.environment(settings)
     os.environ.update(environment)
     manager = Manager()

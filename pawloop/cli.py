@@ -93,6 +93,7 @@ def retrain(
     """
     settings = machine.load()
     problems.load(problem or settings.problem).varied(source, backbone)
+    machine.require_store(settings.store)
     from flows import stack
 
     url = os.environ.get("PREFECT_API_URL") or stack.api_url(settings)

@@ -6,6 +6,7 @@ Knows nothing about what the business decides; that stands in the problem file.
 from __future__ import annotations
 
 import os
+import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -119,6 +120,19 @@ def load() -> Settings:
             "supported yet, name a folder on this machine"
         )
     return settings
+
+
+def require_store(store: Path) -> None:
+    """Raise SettingsError unless files can be written into the store, which is made where missing."""
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=store) as file:
+            file.write(b"x")
+    except OSError as error:
+        raise SettingsError(
+            f"{PREFIX}STORE: nothing can be written into {store}: {error.strerror}; give this user the "
+            "right to and the disk some room, or name another folder"
+        ) from None
 
 
 @cache

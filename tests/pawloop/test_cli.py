@@ -96,6 +96,15 @@ def test_an_object_store_is_refused_in_words(shell: Shell) -> None:
     assert "not a local folder" in done.stderr
 
 
+@pytest.mark.parametrize("command", ["retrain", "up"])
+def test_a_store_that_cannot_be_written_is_told_before_anything_starts(shell: Shell, command: str) -> None:
+    shell.environment["PAWLOOP_STORE"] = "/proc/no-store"
+    done = shell.run(command)
+    assert done.returncode == 2
+    assert "PAWLOOP_STORE: nothing can be written into" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_promote_and_rollback_tell_who_is_champion(shell: Shell) -> None:
     store = shell.folder / "store"
     published.champion(store)
