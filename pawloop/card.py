@@ -107,7 +107,6 @@ class Card(_Part):
         return Costs(tuple(map(tuple, self.mistake_costs)), self.ask_cost)
 
 
-SELF_TEST_COUNT = 4
 SELF_TEST_TOLERANCE: dict[Precision, float] = {
     "float32": 1e-3,
     "int8": 0.05,
