@@ -29,11 +29,13 @@ class Architecture:
 
     mean, std: of each RGB channel, in units of 0 to 255. embedding_size: width of the pooled
     features. boundary: first block that fine-tuning may change; its input is 14 x 14 at 224 pixels.
+    multiply_adds: of one photo of 224 pixels, in millions, as published.
     """
 
     blocks: Callable[[], nn.Sequential]
     embedding_size: int
     boundary: int
+    multiply_adds: int
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
 
@@ -158,11 +160,11 @@ def _efficientnet_lite0() -> nn.Sequential:
 
 
 ARCHITECTURES: dict[Backbone, Architecture] = {
-    "mobilenet_v3_large": Architecture(_torchvision("mobilenet_v3_large"), 960, 11),
-    "mobilenet_v3_small": Architecture(_torchvision("mobilenet_v3_small"), 576, 7),
-    "mobilenet_v2": Architecture(_torchvision("mobilenet_v2"), 1280, 11),
+    "mobilenet_v3_large": Architecture(_torchvision("mobilenet_v3_large"), 960, 11, 219),
+    "mobilenet_v3_small": Architecture(_torchvision("mobilenet_v3_small"), 576, 7, 56),
+    "mobilenet_v2": Architecture(_torchvision("mobilenet_v2"), 1280, 11, 300),
     "efficientnet_lite0": Architecture(
-        _efficientnet_lite0, 1280, 9, mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0)
+        _efficientnet_lite0, 1280, 9, 407, mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0)
     ),
 }
 

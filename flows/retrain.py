@@ -6,6 +6,8 @@ in `tasks/` and `export/`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -23,12 +25,28 @@ from pawloop import settings
 from pawloop.card import Card, Precision, Variant, Verdict
 from pawloop.problem import Problem
 from pawloop.registry import Registry
-from tasks import allowed, extractors, manifest, provenance, release, retrain_report, slices
+from pawloop.settings import Settings
+from tasks import (
+    allowed,
+    cardtext,
+    describe,
+    extractors,
+    manifest,
+    provenance,
+    release,
+    retrain_report,
+    shadow_verdict,
+    shadowing,
+    slices,
+    trials,
+    weigh,
+)
 from tasks import candidate as candidates
 from tasks import collect as collecting
 from tasks import curate as curating
 from tasks import explore as exploring
 from tasks import gate as gating
+from tasks import recipe as recipes
 from tasks import rivals as rivalry
 from tasks import split as splitting
 from tasks import train as training
@@ -36,9 +54,11 @@ from tasks import validate as validating
 from tasks import variants as variety
 from tasks import weights as pretraining
 from tasks.candidate import Candidate
+from tasks.gate import Challenger
 from tasks.manifest import Dataset
+from tasks.recipe import Recipe
 from tasks.rivals import Rivals
-from tasks.train import Recipe, Trained
+from tasks.train import Trained
 from tasks.variants import Judged
 from tasks.weights import Pretrained
 
@@ -69,7 +89,7 @@ def retrain(
     with run.only_one(store, spec):
         weights = pretrained(spec, store)
         dataset = split(curate(collect(spec, store), spec, store), spec, store)
-        recipe = training.plan(spec, weights, seed)
+        recipe = recipes.plan(spec, weights, seed, trials.read_found(store, spec.name))
         key = recipe.key(dataset, provenance.code_version())
         known = None if force else release.known_result(store, registry, key)
         if known:
@@ -83,14 +103,17 @@ def retrain(
         judged = evaluate(candidate, variants, dataset, spec)
         rivals = compare(registry, spec, dataset, place)
         verdict = gate(judged["float32"], rivals, dataset, spec, candidate)
-        card = release.describe(spec, dataset, weights, trained, key, candidate, variants, judged, verdict)
+        card = describe.describe(spec, dataset, weights, trained, key, candidate, variants, judged, verdict)
         before = registry.aliases().champion
-        version = None
+        version = number = None
         if verdict.outcome == "promote":
+            number = publish(registry, candidate, card)
+            verdict = shadow(registry, number, verdict, spec, chosen)
+        if number and verdict.outcome == "promote":
             is_best = rivals.is_best(judged["float32"].answers(), spec.costs)
-            version = promote(registry, candidate, card, before, is_best)
+            version = promote(registry, number, verdict, before, is_best)
         release.record(place, key, before, version, verdict)
-        tell(card, judged["float32"], dataset, rivals, version)
+        tell(card.model_copy(update={"verdict": verdict}), judged["float32"], dataset, rivals, version)
         if version is None:
             return run.ended(spec, verdict.outcome.title(), verdict.summary)
         confirm(registry, version, before, chosen.server_url)
@@ -98,9 +121,10 @@ def retrain(
 
 
 @task(name="pretrained weights", cache_policy=NO_CACHE)
-def pretrained(spec: Problem, store: Path) -> Pretrained:
-    weights = pretraining.pretrained(spec, store)
-    get_run_logger().info("Backbone: %s", weights.because)
+def pretrained(spec: Problem, store: Path) -> Sequence[Pretrained]:
+    weights = pretraining.pretrained_all(spec, store)
+    for one in weights:
+        get_run_logger().info("Backbone: %s", one.because)
     return weights
 
 
@@ -145,22 +169,22 @@ def validate(dataset: Dataset, spec: Problem) -> None:
 
 
 @task(name="explore", cache_policy=NO_CACHE)
-def explore(dataset: Dataset, spec: Problem, recipe: Recipe, weights: Pretrained) -> None:
+def explore(dataset: Dataset, spec: Problem, recipe: Recipe, weights: Sequence[Pretrained]) -> None:
     bar = Progress("Explore").of("embeddings of photos")
-    embeddings = extractors.embeddings(dataset, recipe, weights, bar)
+    embeddings = extractors.embeddings(dataset, recipe.nets[0], weights[0], bar)
     told = exploring.explore(dataset, spec, _before(dataset), embeddings)
     create_markdown_artifact(
-        told.markdown, key=f"{spec.name}-data", description=f"Photos of version {dataset.id}"
+        told.markdown, key=run.artifact_key(spec.name, "data"), description=f"Photos of version {dataset.id}"
     )
     get_run_logger().info("Data report: %s", told.html)
 
 
 @task(name="train", cache_policy=NO_CACHE)
-def train(dataset: Dataset, recipe: Recipe, weights: Pretrained, key: str) -> Trained:
+def train(dataset: Dataset, recipe: Recipe, weights: Sequence[Pretrained], key: str) -> Trained:
     trained = training.train(dataset, recipe, weights, key, Progress("Train"))
     create_markdown_artifact(
         retrain_report.candidates(trained.story),
-        key=f"{dataset.name}-candidates",
+        key=run.artifact_key(dataset.name, "candidates"),
         description="Candidates of the last training",
     )
     return trained
@@ -196,34 +220,47 @@ def compare(registry: Registry, spec: Problem, dataset: Dataset, place: Path) ->
 
 @task(name="gate", cache_policy=NO_CACHE)
 def gate(judged: Judged, rivals: Rivals, dataset: Dataset, spec: Problem, candidate: Candidate) -> Verdict:
+    facts = weigh.weigh(candidate, rivals.champion)
+    challenger = Challenger(judged.answers(), judged.evaluation, facts)
     sliced = slices.slices(dataset.photos("test"))
-    verdict = gating.judge(
-        judged.answers(),
-        judged.labels(),
-        judged.evaluation,
-        rivals.load(),
-        sliced,
-        spec.costs,
-        spec.gate,
-        candidate.parity,
-    )
+    verdict = gating.judge(challenger, judged.labels(), rivals.load(), sliced, spec.costs, spec.gate)
     get_run_logger().info("Verdict: %s", verdict.summary)
     return verdict
 
 
+@task(name="publish", cache_policy=NO_CACHE)
+def publish(registry: Registry, candidate: Candidate, card: Card) -> int:
+    return release.publish(registry, candidate.folder, card).number
+
+
+@task(name="shadow", cache_policy=NO_CACHE)
+def shadow(registry: Registry, number: int, gate: Verdict, spec: Problem, chosen: Settings) -> Verdict:
+    if not shadowing.is_asked(registry, spec):
+        return gate
+    refusal = partial(release.refusal, registry, number, chosen.server_url)
+    bar = Progress("Shadow").of("live photos")
+    found = shadowing.observed(registry, number, spec, chosen.journal_url, refusal, bar)
+    get_run_logger().info("Beside the champion: %s", found.summary)
+    return shadow_verdict.joined(gate, found)
+
+
 @task(name="promote", cache_policy=NO_CACHE)
-def promote(registry: Registry, candidate: Candidate, card: Card, before: int | None, is_best: bool) -> int:
-    version = release.publish(registry, candidate.folder, card)
-    registry.promote(version.number, card.verdict.summary, expected=before, is_anchor=is_best)
-    get_run_logger().info("%s version %d is champion", registry.name, version.number)
-    return version.number
+def promote(registry: Registry, number: int, verdict: Verdict, before: int | None, is_best: bool) -> int:
+    registry.promote(number, verdict.summary, expected=before, is_anchor=is_best)
+    get_run_logger().info("%s version %d is champion", registry.name, number)
+    return number
 
 
 @task(name="report", cache_policy=NO_CACHE)
 def tell(card: Card, judged: Judged, dataset: Dataset, rivals: Rivals, version: int | None) -> None:
     shown = card.model_copy(update={"version": version or 0})
     page = retrain_report.retrain_report(shown, judged, dataset, rivals.accuracies(), rivals.notes)
-    create_markdown_artifact(page, key=f"{card.name}-report", description=card.verdict.summary)
+    create_markdown_artifact(
+        page, key=run.artifact_key(card.name, "report"), description=card.verdict.summary
+    )
+    create_markdown_artifact(
+        cardtext.card_markdown(shown), key=run.artifact_key(card.name, "card"), description="The model card"
+    )
 
 
 @task(name="confirm", cache_policy=NO_CACHE)

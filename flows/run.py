@@ -23,13 +23,15 @@ from pawloop.problem import Problem
 
 
 @contextmanager
-def only_one(store: Path, problem: Problem) -> Iterator[None]:
+def only_one(store: Path, problem: Problem, what: str = "retrain") -> Iterator[None]:
     """Hold the problem's lock for this run; it dies with the process, however that ends.
 
+    what: the flow; a search and a retrain may run side by side, two of a kind may not.
     Raises BusyError that names the holder.
     """
     rename(problem, "running")
-    with durable.lock(store / "locks" / f"{problem.name}.lock", f"retrain run {runtime.flow_run.name}"):
+    name = problem.name if what == "retrain" else f"{problem.name}.{what}"
+    with durable.lock(store / "locks" / f"{name}.lock", f"{what} run {runtime.flow_run.name}"):
         yield
 
 
@@ -47,6 +49,11 @@ def ended(problem: Problem, how: str, message: str) -> State[None]:
     """The run's final state, named after what came of it, and the run named likewise."""
     rename(problem, how.lower())
     return Completed(name=how, message=message)
+
+
+def artifact_key(problem: str, what: str) -> str:
+    """What an artifact of a problem is called: Prefect takes no "_", which a problem's name may hold."""
+    return f"{problem.replace('_', '-')}-{what}"
 
 
 def announce(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # Any: Prefect's generics

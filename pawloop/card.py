@@ -39,11 +39,12 @@ class Variant(_Part):
 
 
 class Dataset(_Part):
-    """The dataset version a model was trained on. counts: photos by side and class."""
+    """The dataset version a model was trained on. counts: photos by side and class; licences: by source."""
 
     id: str
     sources: list[str]
     counts: dict[str, dict[str, int]]
+    licences: dict[str, str] = {}
 
 
 class Bar(_Part):
@@ -68,7 +69,8 @@ class Card(_Part):
     """Everything a reader needs to know of a version; written last, it makes the version exist.
 
     version: the number in the registry, 0 for a candidate. files: SHA-256 of every other file of the
-    version. metrics: by precision. novelty_threshold: past it a photo is unlike the training photos.
+    version; of a candidate, of its variants. purpose: what it is meant for. metrics: by precision.
+    novelty_threshold: past it a photo is unlike the training photos.
     """
 
     format: Literal[1] = 1
@@ -77,6 +79,7 @@ class Card(_Part):
     run: str
     created_at: str
     classes: list[str]
+    purpose: str = ""
     image_size: int
     crop: float
     mistake_costs: list[list[float]]

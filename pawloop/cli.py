@@ -5,9 +5,11 @@ Knows words, exit statuses and where results go: results to standard output, tal
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -76,7 +78,7 @@ def init(
     """
     from tasks.formulate import formulate
 
-    out.print(str(formulate(name, photos)), soft_wrap=True)
+    out.print(str(formulate(name, photos, machine.load().store.resolve())), soft_wrap=True)
 
 
 @app.command()
@@ -93,22 +95,30 @@ def retrain(
     """
     settings = machine.load()
     problems.load(problem or settings.problem).varied(source, backbone)
-    machine.require_store(settings.store)
-    from flows import stack
+    with _beside_prefect(settings):
+        from flows.retrain import retrain as flow
 
-    url = os.environ.get("PREFECT_API_URL") or stack.api_url(settings)
-    is_up = stack.prefect_answers(url)
-    os.environ |= {k: v for k, v in stack.environment(settings).items() if k not in ("PATH", stack.MARK)}
-    os.environ["PREFECT_API_URL"] = url if is_up else ""
-    if not is_up:
-        os.environ["PREFECT_SERVER_EPHEMERAL_ENABLED"] = "true"
-        os.environ["PAWLOOP_SERVER_URL"] = settings.server_url
-    from flows.retrain import retrain as flow
+        _told(flow(problem, source, backbone, seed, force, return_state=True))
 
-    state = flow(problem, source, backbone, seed, force, return_state=True)
-    if state.is_failed() or state.is_crashed():
-        state.result()  # raises what went wrong
-    out.print(f"{state.name}: {state.message}", soft_wrap=True)
+
+@app.command()
+def tune(
+    problem: ProblemName = None,
+    seed: Annotated[int, typer.Option(help="Of search and trainings.")] = 0,
+) -> None:
+    """Search for better candidates now; the next retrains try what it finds.
+
+    What it searches, and for how long, stands in the problem file's [tune]. A search that was killed goes
+    on where it stopped.
+
+    Example: `pawloop tune --problem cat-vs-dog`
+    """
+    settings = machine.load()
+    problems.load(problem or settings.problem)
+    with _beside_prefect(settings):
+        from flows.tune import tune as flow
+
+        _told(flow(problem, seed, return_state=True))
 
 
 @app.command()
@@ -177,6 +187,33 @@ def doctor(as_json: Json = False) -> None:
         sys.exit(1)
 
 
+@contextlib.contextmanager
+def _beside_prefect(settings: machine.Settings) -> Iterator[None]:
+    """Let a flow run in this process, seen by the Prefect server, or by a passing one where none is up."""
+    machine.require_store(settings.store)
+    from flows import stack
+
+    url = os.environ.get("PREFECT_API_URL") or stack.api_url(settings)
+    is_up = stack.prefect_answers(url)
+    os.environ |= {k: v for k, v in stack.environment(settings).items() if k not in ("PATH", stack.MARK)}
+    os.environ["PREFECT_API_URL"] = url
+    if is_up:
+        yield
+        return
+    os.environ["PAWLOOP_SERVER_URL"] = settings.server_url
+    from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
+
+    # No address at all: with an empty one Prefect sends events to nowhere, with an error each.
+    with temporary_settings({PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True}, restore_defaults=[PREFECT_API_URL]):
+        yield
+
+
+def _told(state: Any) -> None:  # Any: a Prefect state, which is imported late
+    if state.is_failed() or state.is_crashed():
+        state.result()  # raises what went wrong
+    out.print(f"{state.name}: {state.message}", soft_wrap=True)
+
+
 def _say_answer(path: Path, answer: dict[str, Any], as_json: bool) -> None:  # Any: JSON's values
     if as_json:
         out.print_json(json.dumps({"photo": str(path), **answer}, ensure_ascii=False))
@@ -191,8 +228,9 @@ def _take(photos: str) -> None:
     """Make photos the problem of this folder: a problem file, and its name in `.env`."""
     from tasks.formulate import formulate
 
-    path = formulate(problems.slug(Path(photos).expanduser().resolve().stem), photos)
-    name, file = path.stem, Path(".env")
+    name = problems.slug(Path(photos).expanduser().resolve().stem)
+    path = formulate(name, photos, machine.load().store.resolve())
+    file = Path(".env")
     kept = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     setting = f"{machine.PREFIX}PROBLEM"
     lines = [line for line in kept if not line.startswith(f"{setting}=")]

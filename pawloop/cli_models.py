@@ -54,11 +54,15 @@ def show_model(
     if found is None:
         raise RegistryError(f"{registry.name} has no champion yet; run `pawloop retrain`")
     if as_json:
-        out.print_json(found.card.model_dump_json())
+        shadow = found.shadow and found.shadow.model_dump()
+        out.print_json(json.dumps({**found.card.model_dump(mode="json"), "shadow": shadow}))
     else:
         from rich.markdown import Markdown
 
-        out.print(Markdown((found.folder / "card.md").read_text(encoding="utf-8")))
+        from tasks.cardtext import shadow_markdown
+
+        text = (found.folder / "card.md").read_text(encoding="utf-8")
+        out.print(Markdown(text + shadow_markdown(found.shadow)))
 
 
 @models.command("promote")
@@ -97,9 +101,11 @@ def rollback_model(
 def _facts(version: Version, aliases: Aliases) -> dict[str, object]:
     parts = {aliases.previous: "previous", aliases.challenger: "challenger", aliases.champion: "champion"}
     card, rejected = version.card, "rejected" if version.rejection else ""
+    shadow = version.shadow
     return {
         "version": version.number,
         "part": parts.get(version.number, rejected),
+        "shadow": shadow.outcome if shadow else "",
         "accuracy": card.metrics["float32"]["accuracy"],
         "expected_cost": card.metrics["float32"]["expected_cost"],
         "backbone": card.backbone,

@@ -23,6 +23,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    and_,
     create_engine,
     event,
     func,
@@ -32,6 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.sql.expression import ColumnElement, FromClause
 
 from pawloop.errors import JournalError
 
@@ -115,6 +117,15 @@ class Labelled:
     label: Label
 
 
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """A photo as two models answered it, and the last word of a person about it, or None."""
+
+    champion: Prediction
+    challenger: Prediction
+    label: Label | None
+
+
 class Journal:
     """One journal; safe to use from several threads and processes."""
 
@@ -165,6 +176,39 @@ class Journal:
         with self._transaction() as connection:
             for row in connection.execute(query).mappings():
                 yield Prediction(**row)
+
+    def paired(self, model: str, champion: int, challenger: int, since: datetime) -> Iterator[Paired]:
+        """What two versions answered to the same photos since a time, oldest first, a photo once."""
+        mine, theirs = _predictions.alias("mine"), _predictions.alias("theirs")
+        newest = select(func.max(_labels.c.number)).group_by(_labels.c.prediction_id)
+        query = (
+            select(*_named(mine, "mine"), *_named(theirs, "theirs"), *_named(_labels, "label"))
+            .select_from(_pairs(mine, theirs))
+            .outerjoin(_labels, and_(_labels.c.prediction_id == theirs.c.id, _labels.c.number.in_(newest)))
+            .where(*_between(mine, theirs, model, champion, challenger, since))
+            .order_by(theirs.c.at, theirs.c.id)
+        )
+        seen = set()
+        with self._transaction() as connection:
+            for row in connection.execute(query).mappings():
+                if row["mine_photo_id"] in seen:
+                    continue
+                seen.add(row["mine_photo_id"])
+                first = Prediction(**{name: row[f"theirs_{name}"] for name in Prediction.__slots__})
+                second = Prediction(**{name: row[f"mine_{name}"] for name in Prediction.__slots__})
+                word = {name: row[f"label_{name}"] for name in Label.__slots__}
+                yield Paired(first, second, None if row["label_number"] is None else Label(**word))
+
+    def paired_count(self, model: str, champion: int, challenger: int, since: datetime) -> int:
+        """How many photos `paired` would give."""
+        mine, theirs = _predictions.alias("mine"), _predictions.alias("theirs")
+        query = (
+            select(func.count(mine.c.photo_id.distinct()))
+            .select_from(_pairs(mine, theirs))
+            .where(*_between(mine, theirs, model, champion, challenger, since))
+        )
+        with self._transaction() as connection:
+            return int(connection.execute(query).scalar_one())
 
     def forgettable(self) -> list[str]:
         """Ids of the oldest kept photos that nobody labelled, some hundreds of them."""
@@ -218,6 +262,23 @@ class Journal:
 def _row(entry: Prediction | Label) -> dict[str, object]:
     # dataclasses.asdict copies what is inside, too, which takes as long as writing it
     return {name: getattr(entry, name) for name in entry.__slots__}
+
+
+def _named(table: FromClause, prefix: str) -> list[ColumnElement[Any]]:  # Any: of any type
+    return [column.label(f"{prefix}_{column.name}") for column in table.c]
+
+
+def _pairs(mine: FromClause, theirs: FromClause) -> FromClause:
+    return mine.join(theirs, mine.c.id == theirs.c.id)
+
+
+def _between(
+    mine: FromClause, theirs: FromClause, model: str, champion: int, challenger: int, since: datetime
+) -> tuple[ColumnElement[bool], ...]:
+    return (
+        mine.c.part == "challenger", mine.c.model == model, mine.c.version == challenger, mine.c.at >= since,
+        theirs.c.part == "champion", theirs.c.version == champion,
+    )  # fmt: skip
 
 
 def _be_durable(connection: Any, _: object) -> None:  # Any: the database driver's own connection

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pawloop import durable
-from pawloop.card import Card
+from pawloop.card import Card, Verdict
 from pawloop.errors import DamagedVersionError, RegistryError
 
 _HISTORY_KEPT = 1000
@@ -68,6 +68,12 @@ class Version:
         """Why it was taken out of service, or None."""
         path = self.folder / "rejected.json"
         return str(json.loads(path.read_text())["reason"]) if path.exists() else None
+
+    @property
+    def shadow(self) -> Verdict | None:
+        """What was found when it answered live photos beside the champion, if it ever did."""
+        path = self.folder / "shadow.json"
+        return Verdict.model_validate_json(path.read_bytes()) if path.exists() else None
 
 
 class Registry:
@@ -179,6 +185,11 @@ class Registry:
     def reject(self, number: int, reason: str) -> None:
         """Mark a version as not fit for service; its own files stay as they are."""
         durable.write_json(self.folder / str(number) / "rejected.json", {"at": _now(), "reason": reason})
+
+    def note_shadow(self, number: int, verdict: Verdict) -> None:
+        """Put the verdict on live photos beside a version's card, which was written before it."""
+        path = self.folder / str(number) / "shadow.json"
+        durable.write_bytes(path, verdict.model_dump_json(indent=2).encode())
 
     def repair(self) -> None:
         """Write `config.pbtxt`, which is derived from the aliases, where it differs from them."""

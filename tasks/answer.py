@@ -6,7 +6,7 @@ files and photos; knows nothing about right and wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,18 @@ class Answers:
     def of(cls, probabilities: NDArray[np.floating]) -> Answers:
         """Answers of a model that tells no novelty."""
         return cls(probabilities.astype(np.float32), np.zeros(len(probabilities), np.float32))
+
+    @classmethod
+    def told(cls, rows: Sequence[Mapping[str, NDArray[np.float32]]], threshold: float) -> Answers:
+        """Answers from a model's outputs, one mapping of [1, …] a photo."""
+        probabilities = np.concatenate([row["probabilities"] for row in rows])
+        has_novelty = all("novelty" in row for row in rows)
+        novelty = [row["novelty"] for row in rows] if has_novelty else [np.zeros(len(rows), np.float32)]
+        return cls(probabilities, np.concatenate(novelty), threshold)
+
+    def first(self, count: int) -> Answers:
+        """The answers to the first photos alone."""
+        return Answers(self.probabilities[:count], self.novelty[:count], self.threshold)
 
     @property
     def labels(self) -> NDArray[np.intp]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from export import onnx as graphs
-from export.backbone import ARCHITECTURES, Architecture, Network
+from export.backbone import Architecture, Network
 from export.quantize import quantised
 from export.verify import parity
 from pawloop import durable
@@ -24,7 +24,6 @@ from pawloop.errors import ExportError
 from pawloop.image import Resize, decode
 from pawloop.problem import Problem
 from pawloop.session import Session
-from tasks.gate import PARITY
 from tasks.manifest import Dataset, Photo
 from tasks.provenance import code_version
 from tasks.train import Trained
@@ -51,10 +50,9 @@ class Candidate:
 def export(trained: Trained, dataset: Dataset, problem: Problem, run: Path) -> Candidate:
     """Write the trained network as ONNX, in float32 and int8, and hold the first to PyTorch.
 
-    Raises ExportError when a probability of a real photo differs by more than 1e-4.
+    Raises ExportError when a probability of a real photo differs by more than the gate's `parity`.
     """
-    recipe, network = trained.recipe, trained.network()
-    architecture, rule = ARCHITECTURES[recipe.backbone], Resize(recipe.image_size, recipe.crop)
+    network, architecture, rule = trained.network(), trained.net.architecture, trained.net.rule
     folder, properties = run / "candidate", _metadata(trained, dataset, problem, run.name)
     core = graphs.core(network, rule.size)
     images = _pixels(dataset, dataset.photos("train")[:_RANGE_PHOTOS], rule)
@@ -66,10 +64,10 @@ def export(trained: Trained, dataset: Dataset, problem: Problem, run: Path) -> C
     durable.write_bytes(folder / NETWORK_FILE, (trained.folder / NETWORK_FILE).read_bytes())
     held = _pixels(dataset, dataset.photos("validation")[:_PARITY_PHOTOS], rule)
     difference = parity(network, architecture, Session(folder / FILES["float32"], provider="cpu"), held)
-    if difference > PARITY:
+    if not difference <= problem.gate.parity:  # also when it is not a number
         raise ExportError(
             f"{folder}: the float32 file differs from PyTorch by {difference:.1e} in a probability, "
-            f"{PARITY:g} is the most allowed; keep the run's folder and report it"
+            f"{problem.gate.parity:g} is the most allowed; keep the run's folder and report it"
         )
     return Candidate(folder, rule, difference)
 
@@ -90,18 +88,18 @@ def _pixels(dataset: Dataset, photos: list[Photo], rule: Resize) -> NDArray[np.u
 
 
 def _metadata(trained: Trained, dataset: Dataset, problem: Problem, run: str) -> dict[str, str]:
-    recipe = trained.recipe
+    net = trained.net
     return {
         "name": problem.name,
         # The run, not the registry's number: that is given after judging, and the file judged is the
         # file released, byte for byte.
         "version": run,
         "classes": json.dumps(list(problem.classes), ensure_ascii=False),
-        "image_size": str(recipe.image_size),
-        "resize": str(Resize(recipe.image_size, recipe.crop)),
-        "crop": f"{recipe.crop:g}",
+        "image_size": str(net.image_size),
+        "resize": str(net.rule),
+        "crop": f"{net.crop:g}",
         "decision_costs": json.dumps({"mistake": problem.costs.mistake, "ask": problem.costs.ask}),
         "dataset": dataset.id,
         "code_version": code_version(),
-        "backbone": recipe.backbone,
+        "backbone": net.backbone,
     }

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
-from scipy.stats import binomtest, bootstrap
-from sklearn.metrics import balanced_accuracy_score, confusion_matrix, log_loss
-from sklearn.metrics import precision_recall_fscore_support as precision_recall
+from sklearn.metrics import confusion_matrix
 
 from pawloop.decision import Costs, incurred
+from tasks import intervals
 from tasks.answer import Answers
+from tasks.curves import COVERAGES, areas, risk_area, risk_by_coverage
+from tasks.intervals import Interval, wilson, wilson_all
 
 _BINS = 10
 _DRAWS = 500
@@ -33,39 +34,64 @@ class Bin(BaseModel):
     high: float
 
 
+class Covered(BaseModel):
+    """Error among the surest share of the photos, `coverage`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    coverage: float
+    error: float
+    error_interval: Interval
+    photos: int
+
+
 class PerClass(BaseModel):
-    """Precision and recall of one class; count: its test photos."""
+    """One class against all others; count: its test photos. None where they cannot tell."""
 
     model_config = ConfigDict(frozen=True)
 
     precision: float
+    precision_interval: Interval
     recall: float
+    recall_interval: Interval
     count: int
+    roc_auc: float | None
+    roc_auc_interval: Interval | None
+    average_precision: float | None
+    average_precision_interval: Interval | None
 
 
 class Evaluation(BaseModel):
     """All numbers of one model on one side of one dataset version.
 
     accuracy counts every label, also of photos on which the model would rather ask. abstained: share
-    of all questions, unfamiliar: of those for that reason alone. Intervals are
-    95 %: Wilson's for proportions, bootstrap for the others. ece_by_chance: the expected calibration
-    error that a perfectly calibrated model would show at this size (95 % of the time below it).
+    of all questions, unfamiliar: of those for that reason alone. aurc: area under the coverage-risk curve,
+    coverage: points of it. Intervals are 95 %, each made as `tasks.intervals` says. ece_by_chance: the
+    expected calibration error that a perfectly calibrated model would show at this size (95 % of the time
+    below it).
     """
 
     model_config = ConfigDict(frozen=True)
 
     photos: int
     accuracy: float
-    accuracy_interval: tuple[float, float]
+    accuracy_interval: Interval
     balanced_accuracy: float
+    balanced_accuracy_interval: Interval
     expected_cost: float
-    expected_cost_interval: tuple[float, float]
+    expected_cost_interval: Interval
     abstained: float
+    abstained_interval: Interval
     unfamiliar: float
     log_loss: float
+    log_loss_interval: Interval
     brier: float
+    brier_interval: Interval
     ece: float
     ece_by_chance: float
+    aurc: float
+    aurc_interval: Interval
+    coverage: list[Covered]
     classes: dict[str, PerClass]
     confusion: list[list[int]]
     reliability: list[Bin]
@@ -78,42 +104,47 @@ class Evaluation(BaseModel):
 def evaluate(
     answers: Answers, labels: NDArray[np.integer], classes: tuple[str, ...], costs: Costs
 ) -> Evaluation:
-    """Judge answers to N photos against their true classes labels [N]."""
-    probabilities = answers.probabilities
+    """Judge answers to N photos, one or more, against their true classes labels [N]."""
+    probabilities, decisions = answers.probabilities, answers.decide(costs)
     count, class_count = probabilities.shape
-    predicted, decisions = answers.labels, answers.decide(costs)
-    right = predicted == labels
+    right = answers.labels == labels
     cost = incurred(labels, decisions, costs)
-    one_hot = np.eye(class_count)[labels]
-    everything = list(range(class_count))
-    precision, recall, _, support = precision_recall(labels, predicted, labels=everything, zero_division=0.0)
+    surprise = -np.log(_proper(probabilities)[np.arange(count), labels])  # [N] in nats
+    squares = ((probabilities - np.eye(class_count)[labels]) ** 2).sum(axis=1)  # [N]
+    confusion = confusion_matrix(labels, answers.labels, labels=range(class_count))
+    hits, held = np.diag(confusion), confusion.sum(axis=1)
+    tested = held > 0
     bins, ece, ece_by_chance = _reliability(probabilities.max(axis=1).astype(np.float64), right)
+    aurc, aurc_interval = risk_area(probabilities, labels)
     return Evaluation(
         photos=count,
         accuracy=float(right.mean()),
         accuracy_interval=wilson(int(right.sum()), count),
-        balanced_accuracy=float(balanced_accuracy_score(labels, predicted)),
+        balanced_accuracy=float((hits[tested] / held[tested]).mean()),
+        balanced_accuracy_interval=intervals.mean_of_proportions(hits[tested], held[tested]),
         expected_cost=float(cost.mean()),
-        expected_cost_interval=_bootstrapped(cost),
+        expected_cost_interval=intervals.bounded_mean(cost, largest_cost(costs)),
         abstained=float(decisions.abstained.mean()),
+        abstained_interval=wilson(int(decisions.abstained.sum()), count),
         unfamiliar=float(np.mean([reason == "unfamiliar" for reason in decisions.reasons])),
-        log_loss=float(log_loss(labels, _proper(probabilities), labels=everything)),
-        brier=float(((probabilities - one_hot) ** 2).sum(axis=1).mean()),
+        log_loss=float(surprise.mean()),
+        log_loss_interval=intervals.mean(surprise),
+        brier=float(squares.mean()),
+        brier_interval=intervals.mean(squares),
         ece=ece,
         ece_by_chance=ece_by_chance,
-        classes={
-            name: PerClass(precision=float(p), recall=float(r), count=int(n))
-            for name, p, r, n in zip(classes, precision, recall, support, strict=True)
-        },
-        confusion=confusion_matrix(labels, predicted, labels=everything).tolist(),
+        aurc=aurc,
+        aurc_interval=aurc_interval,
+        coverage=_coverage(probabilities, labels),
+        classes=_per_class(probabilities, labels, classes, confusion),
+        confusion=confusion.tolist(),
         reliability=bins,
     )
 
 
-def wilson(successes: int, count: int) -> tuple[float, float]:
-    """95 % interval of a proportion (Wilson 1927)."""
-    interval = binomtest(successes, count).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)
+def largest_cost(costs: Costs) -> float:
+    """The dearest that one answer can be."""
+    return max(costs.ask, float(costs.matrix.max()))
 
 
 def _proper(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -122,11 +153,37 @@ def _proper(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
     return rows
 
 
-def _bootstrapped(values: NDArray[np.float64]) -> tuple[float, float]:
-    if len(values) < 2 or np.ptp(values) == 0:
-        return float(values.mean()), float(values.mean())
-    found = bootstrap((values,), np.mean, n_resamples=2000, method="percentile", rng=np.random.default_rng(0))
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+def _coverage(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> list[Covered]:
+    risk = risk_by_coverage(probabilities, labels).y
+    found = []
+    for share in COVERAGES:
+        count = max(1, round(share * len(risk)))
+        error = float(risk[count - 1])
+        found.append(
+            Covered(coverage=share, error=error, error_interval=wilson(error * count, count), photos=count)
+        )
+    return found
+
+
+def _per_class(
+    probabilities: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    classes: tuple[str, ...],
+    confusion: NDArray[np.integer],
+) -> dict[str, PerClass]:
+    hits, held, answered = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    precise, recalled = wilson_all(hits, answered).tolist(), wilson_all(hits, held).tolist()
+    return {
+        name: PerClass(
+            precision=float(hits[place] / max(answered[place], 1)),
+            precision_interval=precise[place],
+            recall=float(hits[place] / max(held[place], 1)),
+            recall_interval=recalled[place],
+            count=int(held[place]),
+            **areas(probabilities[:, place], labels == place)._asdict(),
+        )
+        for place, name in enumerate(classes)
+    }
 
 
 def _reliability(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[list[Bin], float, float]:

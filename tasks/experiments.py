@@ -1,14 +1,17 @@
-"""Every training that was judged, as rows that can be compared.
+"""Every candidate that was trained, as rows that can be compared.
 
-Reads the cards that runs leave behind; keeps nothing of its own. Knows runs and recipes; knows nothing
-about how they are shown.
+Reads the cards that runs leave behind and the records of searches' trials. Knows runs and recipes; knows
+nothing about how they are shown.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,39 +19,69 @@ import pyarrow.parquet as pq
 from pawloop import durable
 from pawloop.errors import DatasetError, RegistryError
 from pawloop.registry import read_card
+from tasks.provenance import code_version, machine
+
+if TYPE_CHECKING:
+    from tasks.contest import Entry
+    from tasks.manifest import Dataset
 
 
 @dataclass(frozen=True)
 class Experiment:
     """One candidate: what it was made from, what it gave, what became of it.
 
-    accuracy, expected_cost, log_loss: of the float32 file on test photos. chosen: which of the
-    training's candidates it is. seconds: of training.
+    run: the retrain, with "-1" and so on for the candidates that were not chosen, or the search and the
+    number of its trial. chosen: frozen or fine-tuned. accuracy, expected_cost, log_loss: of the float32
+    file on test photos, where it was judged. seconds: of its training. outcome: the gate's verdict,
+    "not chosen", or "searched".
     """
 
     run: str
     made: str
     backbone: str
     image_size: int
-    fine_tune: str
+    chosen: str
+    rate: float | None
+    decay: float | None
+    smoothing: float | None
     views: int
-    budget_s: float
+    epochs: int
     seed: int
     dataset: str
     code: str
-    chosen: str
     validation_accuracy: float
-    accuracy: float
-    expected_cost: float
-    log_loss: float
+    validation_log_loss: float
+    validation_losses: list[float]
+    train_losses: list[float]
+    accuracy: float | None
+    expected_cost: float | None
+    log_loss: float | None
     seconds: float
     machine: str
     outcome: str
 
 
 def experiments(store: Path, name: str) -> list[Experiment]:
-    """Every judged run of a problem, oldest first; runs that never got so far are left out."""
-    return sorted(_read(store, name), key=lambda one: one.run)
+    """Every candidate of a problem's judged runs and of its searches, oldest first.
+
+    Runs that never got as far as the gate are left out.
+    """
+    return sorted([*_judged(store, name), *_searched(store, name)], key=lambda one: (one.made, one.run))
+
+
+def log_trial(folder: Path, number: int, dataset: Dataset, seed: int, entries: Sequence[Entry]) -> None:
+    """Record what one trial of a search gave. folder: the search's."""
+    best = min(entries, key=lambda one: one.validation_log_loss)
+    record = {
+        "run": f"search-{folder.name}-{number:03d}",
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "dataset": dataset.id,
+        "code": code_version(),
+        "seed": seed,
+        "machine": machine(),
+        "candidate": best.told() | {"seconds": round(sum(one.seconds for one in entries), 2)},
+    }
+    durable.write_json(folder / "trials" / f"{number:03d}.json", record)
 
 
 def compare(found: Sequence[Experiment], runs: Sequence[str]) -> dict[str, list[object]]:
@@ -65,14 +98,14 @@ def write_parquet(found: Sequence[Experiment], path: Path) -> None:
 
 
 def _named(found: Sequence[Experiment], run: str) -> Experiment:
-    fitting = [one for one in found if one.run.startswith(run)]
+    fitting = [one for one in found if one.run == run] or [one for one in found if one.run.startswith(run)]
     if len(fitting) != 1:
         known = ", ".join(one.run for one in found[-5:]) or "none"
         raise RegistryError(f'"{run}" names {len(fitting)} runs; the last ones are {known}')
     return fitting[0]
 
 
-def _read(store: Path, name: str) -> Iterator[Experiment]:
+def _judged(store: Path, name: str) -> Iterator[Experiment]:
     for path in (store / "runs").glob("*/candidate/card.json"):
         try:
             card = read_card(path.parent)
@@ -82,24 +115,44 @@ def _read(store: Path, name: str) -> Iterator[Experiment]:
             continue
         recipe, metrics = card.recipe, card.metrics["float32"]
         training = recipe["training"]
-        best = min(training["candidates"], key=lambda one: one["validation_log_loss"])
-        yield Experiment(
-            run=card.run,
-            made=card.created_at,
-            backbone=card.backbone,
-            image_size=card.image_size,
-            fine_tune=recipe["fine_tune"],
-            views=recipe["views"],
-            budget_s=recipe["budget_s"],
-            seed=recipe["seed"],
-            dataset=card.dataset.id,
-            code=card.code_version,
-            chosen=best["name"],
-            validation_accuracy=best["validation_accuracy"],
-            accuracy=metrics["accuracy"],
-            expected_cost=metrics["expected_cost"],
-            log_loss=metrics["log_loss"],
-            seconds=training["seconds"],
-            machine=training["machine"],
-            outcome=card.verdict.outcome,
-        )
+        facts = {
+            "made": card.created_at,
+            "seed": recipe["seed"],
+            "dataset": card.dataset.id,
+            "code": card.code_version,
+            "machine": training["machine"],
+        }
+        judged = {key: metrics[key] for key in ("accuracy", "expected_cost", "log_loss")}
+        best, *others = training["candidates"]
+        yield _row(best, card.run, facts | judged | {"outcome": card.verdict.outcome})
+        for number, other in enumerate(others, start=1):
+            yield _row(other, f"{card.run}-{number}", facts | {"outcome": "not chosen"})
+
+
+def _searched(store: Path, name: str) -> Iterator[Experiment]:
+    for path in (store / "tuned" / name).glob("*/trials/*.json"):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        candidate, run = record.pop("candidate"), record.pop("run")
+        yield _row(candidate, run, record | {"outcome": "searched"})
+
+
+def _row(candidate: dict[str, Any], run: str, facts: Any) -> Experiment:  # Any: JSON's values
+    tuning = candidate["tuning"] or dict.fromkeys(("rate", "decay", "smoothing"))
+    known = dict.fromkeys(("accuracy", "expected_cost", "log_loss")) | facts
+    return Experiment(
+        run=run,
+        backbone=candidate["backbone"],
+        image_size=candidate["image_size"],
+        chosen=candidate["name"],
+        rate=tuning["rate"],
+        decay=tuning["decay"],
+        smoothing=tuning["smoothing"],
+        views=candidate["views"],
+        epochs=candidate["epochs"],
+        validation_accuracy=candidate["validation_accuracy"],
+        validation_log_loss=candidate["validation_log_loss"],
+        validation_losses=candidate["curve"]["validation_loss"],
+        train_losses=candidate["curve"]["train_loss"],
+        seconds=candidate["seconds"],
+        **known,
+    )

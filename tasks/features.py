@@ -7,6 +7,8 @@ photos and Parquet; knows nothing about classes.
 
 from __future__ import annotations
 
+import math
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pawloop import durable
+from pawloop.errors import TrainingError
 from pawloop.image import Resize
 from pawloop.session import Session
 from pawloop.settings import usable_cores
@@ -28,6 +31,10 @@ from tasks.manifest import Dataset, Photo
 
 _PART_ROWS = 512
 Progress = Callable[[int, int], None]
+
+
+class UnfinishedError(TrainingError):
+    """The time was out; what was computed is kept, so that the next night goes on from there."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +65,13 @@ def features(
     dataset: Dataset,
     wanted: Sequence[Wanted],
     on_progress: Progress | None = None,
+    until: float = math.inf,
 ) -> NDArray[np.float16]:
     """Rows [N, …] in the order wanted: those kept are read, the others computed and kept.
 
-    A part is written every 512 rows, so a run that is killed goes on from there. Raises DatasetError
-    for a photo that has changed since its version was made.
+    A part is written every 512 rows, so a run that is killed goes on from there. until: time of
+    `time.monotonic` after which no part is begun. Raises UnfinishedError then, and DatasetError for a photo
+    that has changed since its version was made.
     """
     folder = dataset.store / "features" / extractor.key
     known = _known(folder, {row.key for row in wanted})
@@ -76,6 +85,8 @@ def features(
             done += len(part)
             if on_progress:
                 on_progress(done, len(missing))
+            if done < len(missing) and time.monotonic() > until:
+                raise UnfinishedError(f"the time was out after {done:,} of {len(missing):,} photos' features")
     return np.stack([known[row.key] for row in wanted])
 
 

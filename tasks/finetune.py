@@ -1,7 +1,8 @@
-"""Fine-tuning of a network's last blocks on what its frozen trunk says of photos.
+"""Fine-tuning of a network's last blocks on what its frozen trunk says of photos, an epoch at a time.
 
-The trunk's activations are computed once and kept, so an epoch costs only the tail. Knows tensors
-and time; knows nothing about photos or files.
+There is no planned end: the rate is constant after a warm-up, and what counts are the averaged weights,
+so whoever races several can stop any of them after any epoch, and a killed one goes on from its
+checkpoint. Knows tensors and time; knows nothing about photos, budgets or other candidates.
 """
 
 from __future__ import annotations
@@ -9,149 +10,232 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel
 
 from export.backbone import Network, pool
+from pawloop import durable
 from pawloop.errors import TrainingError
 
 _BATCH = 16  # of 32, the tail's activations alone pass half a gigabyte
-_TAIL_RATE, _HEAD_RATE = 4e-4, 1e-3
-_WEIGHT_DECAY = 0.01
-_SMOOTHING = 0.05
-_WARM_UP = 0.2  # share of the steps
-_MOST_EPOCHS = 24
-_TIMED_STEPS = 5  # the first ones also compile kernels
+_ASKED_AT_ONCE = 64
+_HEAD_BY_TAIL = 2.5  # learning rates; the head is new, the blocks are not
+_WARM_UP_EPOCHS = 0.5
+_TIMED_STEPS = 3  # the first also compiles kernels
+_WORTH = 0.85  # bfloat16 is taken when a step needs less than this share of float32's time
+Precision = Literal["float32", "bfloat16"]
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-class BudgetError(TrainingError):
-    """The time budget does not suffice for one epoch."""
+@dataclass(frozen=True)
+class Tuning:
+    """Hyper-parameters of a fine-tuning.
+
+    rate: learning rate of the last block. decay: share of it that each block before learns with.
+    smoothing: of labels. weight_decay: of AdamW.
+    """
+
+    rate: float = 2e-4
+    decay: float = 0.9
+    smoothing: float = 0.05
+    weight_decay: float = 0.01
 
 
 @dataclass(frozen=True)
 class Activations:
-    """values: [N, V, K, s, s] float16, V views of each photo; labels: [N]."""
+    """values: [N, K, s, s] float16 of the trunk for one view of each photo; labels: [N]."""
 
     values: NDArray[np.float16]
     labels: NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Budget:
-    """Time that fine-tuning may take, and how many epochs must fit into it to be worth their time."""
-
-    seconds: float
-    fewest_epochs: int = 1
-
-
 @dataclass
 class Curve:
-    """What happened, an entry an epoch."""
+    """What happened, an entry an epoch; validation is the averaged weights'."""
 
+    seconds: list[float] = field(default_factory=list)
     train_loss: list[float] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
     validation_accuracy: list[float] = field(default_factory=list)
 
 
-def fine_tune(
-    network: Network,
-    train: Activations,
-    validation: Activations,
-    budget: Budget,
-    seed: int,
-    on_progress: Callable[[int, int, Curve], None] | None = None,
-) -> tuple[Network, Curve]:
-    """Train tail and head of a copy of `network`; return the epoch that was best on validation.
+class FineTuning:
+    """One network's tail and head being trained.
 
-    Plain log-loss with label smoothing, AdamW, one cycle of rates, smaller for the tail than for the
-    head. The number of epochs is planned from a few timed steps, so that it ends within the
-    budget. Raises TrainingError when the loss is not a number, BudgetError when the budget is too short.
+    curve: what happened so far. best_loss: lowest validation log-loss of the averaged weights, in nats.
     """
-    started = time.monotonic()
-    network = copy.deepcopy(network)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stubs
-    epochs = _planned_epochs(network, train, budget)
-    torch.manual_seed(seed)
-    order = torch.Generator().manual_seed(seed)
-    optimiser, schedule = _optimiser(network, epochs * _steps(train))
-    curve, best, best_loss = Curve(), copy.deepcopy(network.state_dict()), np.inf
-    for epoch in range(epochs):
-        losses = []
-        for inputs, labels in _batches(train, order):
-            losses.append(_step(network, optimiser, inputs, labels))
-            schedule.step()
-        held = torch.from_numpy(logits(network, validation.values[:, 0]))
-        targets = torch.from_numpy(validation.labels)
-        curve.train_loss.append(float(np.mean(losses)))
-        curve.validation_loss.append(float(functional.cross_entropy(held, targets)))
-        curve.validation_accuracy.append(float((held.argmax(1) == targets).float().mean()))
-        if curve.validation_loss[-1] < best_loss:
-            best, best_loss = copy.deepcopy(network.state_dict()), curve.validation_loss[-1]
-        if on_progress:
-            on_progress(epoch + 1, epochs, curve)
-        if time.monotonic() - started > 1.5 * budget.seconds:
-            break  # the machine became slower than planned
-    network.load_state_dict(best)
-    return network, curve
 
+    def __init__(self, network: Network, tuning: Tuning, seed: int, steps: int, precision: Precision) -> None:
+        """Begin from `network`, which stays as it is. steps: batches an epoch."""
+        self.tuning, self.seed, self.precision = tuning, seed, precision
+        self.curve, self.best_loss = Curve(), float("inf")
+        self._last = _Last(network).to(DEVICE, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stubs
+        self._averaged = AveragedModel(self._last, avg_fn=_recent(steps))
+        self._best = copy.deepcopy(self._averaged.module.state_dict())
+        self._optimiser = _optimiser(self._last, tuning)
+        warm_up = max(1, round(_WARM_UP_EPOCHS * steps))
+        self._schedule = torch.optim.lr_scheduler.LinearLR(self._optimiser, 1 / warm_up, 1.0, warm_up)
 
-def _steps(train: Activations) -> int:
-    return max(1, len(train.labels) // _BATCH)
+    @property
+    def epochs(self) -> int:
+        """Epochs done."""
+        return len(self.curve.train_loss)
 
+    @property
+    def since_best(self) -> int:
+        """Epochs since the averaged weights were best on validation photos."""
+        losses = self.curve.validation_loss
+        return len(losses) - 1 - int(np.argmin(losses)) if losses else 0
 
-def _planned_epochs(network: Network, train: Activations, budget: Budget) -> int:
-    trial = copy.deepcopy(network)
-    optimiser, _ = _optimiser(trial, _TIMED_STEPS + 1)
-    batches = _batches(train, torch.Generator().manual_seed(0))
-    seconds = []
-    for (inputs, labels), _ in zip(batches, range(_TIMED_STEPS), strict=False):
+    def epoch(self, train: Activations, validation: Activations) -> None:
+        """Train on each photo once; the order hangs on seed and epoch alone.
+
+        Raises TrainingError when the loss is not a number.
+        """
         started = time.monotonic()
-        _step(trial, optimiser, inputs, labels)
-        seconds.append(time.monotonic() - started)
-    epoch_s = min(seconds) * _steps(train) * 1.2  # and its validation
-    epochs = int(budget.seconds / epoch_s)
-    if epochs < budget.fewest_epochs:
-        raise BudgetError(
-            f"[train] budget_s = {budget.seconds:g} is too short for fine-tuning: an epoch takes about "
-            f"{epoch_s:.0f} s here, and {budget.fewest_epochs} are the fewest; raise it, or set "
-            'fine_tune = "never"'
-        )
-    return min(_MOST_EPOCHS, epochs)
+        order = torch.Generator().manual_seed(1000 * self.seed + self.epochs)
+        losses = [self._step(inputs, labels) for inputs, labels in _batches(train, order)]
+        held = torch.from_numpy(_logits(self._averaged.module, validation.values))
+        targets = torch.from_numpy(validation.labels)
+        loss = float(functional.cross_entropy(held, targets))
+        self.curve.train_loss.append(float(np.mean(losses)))
+        self.curve.validation_loss.append(loss)
+        self.curve.validation_accuracy.append(float((held.argmax(1) == targets).float().mean()))
+        self.curve.seconds.append(round(time.monotonic() - started, 3))
+        if loss < self.best_loss:
+            self._best, self.best_loss = copy.deepcopy(self._averaged.module.state_dict()), loss
+
+    def tuned(self, network: Network) -> Network:
+        """A copy of `network` with the averaged weights of the best epoch."""
+        last = _Last(network)
+        last.load_state_dict(self._best)
+        tuned = copy.deepcopy(network)
+        tuned.tail.load_state_dict(last.tail.state_dict())
+        tuned.head.load_state_dict(last.head.state_dict())
+        return tuned.eval()
+
+    def save(self, path: Path) -> None:
+        """All that it takes to go on, whole or not at all."""
+        state = {
+            "last": self._last.state_dict(),
+            "averaged": self._averaged.state_dict(),
+            "best": self._best,
+            "best_loss": self.best_loss,
+            "optimiser": self._optimiser.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "curve": asdict(self.curve),
+        }
+        with durable.aside(path) as draft:
+            torch.save(state, draft)
+
+    def resume(self, path: Path) -> None:
+        """Go on from what `save` wrote."""
+        state: dict[str, Any] = torch.load(path, map_location=DEVICE, weights_only=True)  # Any: see `save`
+        self._last.load_state_dict(state["last"])
+        self._averaged.load_state_dict(state["averaged"])
+        self._best, self.best_loss = state["best"], state["best_loss"]
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._schedule.load_state_dict(state["schedule"])
+        self.curve = Curve(**state["curve"])
+
+    def _step(self, inputs: Tensor, labels: Tensor) -> float:
+        loss = _step(self._last, self._optimiser, (inputs, labels), self.tuning.smoothing, self.precision)
+        self._schedule.step()
+        self._averaged.update_parameters(self._last)
+        return loss
 
 
-def _optimiser(
-    network: Network, steps: int
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    network.eval()
+def steps(photo_count: int) -> int:
+    """Batches an epoch."""
+    return max(1, photo_count // _BATCH)
+
+
+def pace(network: Network, train: Activations) -> tuple[Precision, float]:
+    """The precision in which a step is faster here, and the seconds of an epoch in it."""
+    seconds = {"float32": _timed(network, train, "float32")}
+    if DEVICE == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        seconds["bfloat16"] = _timed(network, train, "bfloat16")
+    gains = seconds.get("bfloat16", float("inf")) < _WORTH * seconds["float32"]
+    chosen: Precision = "bfloat16" if gains else "float32"
+    return chosen, 1.2 * seconds[chosen] * steps(len(train.labels))  # and its validation
+
+
+def logits(network: Network, activations: NDArray[np.float16]) -> NDArray[np.float32]:
+    """[N, C] of trunk activations [N, K, s, s]."""
+    return _logits(_Last(network).to(DEVICE), activations)
+
+
+class _Last(nn.Module):
+    """Tail, pooling and head of a network, as copies."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.tail, self.head = copy.deepcopy(network.tail), copy.deepcopy(network.head)
+        self.eval()
+
+    def forward(self, activations: Tensor) -> Tensor:
+        answers: Tensor = self.head(pool(self.tail(activations)))
+        return answers
+
+
+def _recent(steps: int) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """Mean of the weights of about the last epoch (Polyak and Juditsky 1992, exponentially weighted)."""
+    longest = 1 - 1 / max(2, steps)
+
+    def average(mean: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
+        keep = min(longest, int(count) / (int(count) + 9))
+        return torch.lerp(mean, new, 1 - keep)
+
+    return average
+
+
+def _optimiser(last: _Last, tuning: Tuning) -> torch.optim.Optimizer:
+    blocks = list(last.tail)
     groups = [
-        {"params": network.tail.parameters(), "lr": _TAIL_RATE},
-        {"params": network.head.parameters(), "lr": _HEAD_RATE},
+        {"params": list(block.parameters()), "lr": tuning.rate * tuning.decay**depth}
+        for depth, block in enumerate(reversed(blocks))
     ]
-    optimiser = torch.optim.AdamW(groups, weight_decay=_WEIGHT_DECAY)
-    rates = [_TAIL_RATE, _HEAD_RATE]
-    return optimiser, torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, rates, total_steps=steps + 1, pct_start=_WARM_UP
-    )
+    groups.append({"params": list(last.head.parameters()), "lr": _HEAD_BY_TAIL * tuning.rate})
+    kept = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(kept, weight_decay=tuning.weight_decay)
 
 
 def _batches(train: Activations, order: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    count, views = train.values.shape[:2]
-    shuffled = torch.randperm(count, generator=order)
-    chosen = torch.randint(0, views, (count,), generator=order)
-    for start in range(0, _steps(train) * _BATCH, _BATCH):
-        rows = shuffled[start : start + _BATCH].numpy()
-        inputs = torch.from_numpy(train.values[rows, chosen[rows].numpy()]).float()
-        yield inputs.contiguous(memory_format=torch.channels_last), torch.from_numpy(train.labels[rows])
+    shuffled = torch.randperm(len(train.labels), generator=order).numpy()
+    for start in range(0, steps(len(train.labels)) * _BATCH, _BATCH):
+        rows = shuffled[start : start + _BATCH]
+        yield _channels_last(train.values[rows]), torch.from_numpy(train.labels[rows]).to(DEVICE)
 
 
-def _step(network: Network, optimiser: torch.optim.Optimizer, inputs: Tensor, labels: Tensor) -> float:
-    answers = network.head(pool(network.tail(inputs)))
-    loss = functional.cross_entropy(answers, labels, label_smoothing=_SMOOTHING)
+def _channels_last(values: NDArray[np.float16]) -> Tensor:
+    inputs = torch.from_numpy(values).to(DEVICE).float()  # [B, K, s, s]
+    return inputs.contiguous(memory_format=torch.channels_last)
+
+
+def _mixed(precision: Precision) -> AbstractContextManager[Any]:  # Any: torch's own is untyped
+    return torch.autocast(DEVICE, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def _step(
+    last: _Last,
+    optimiser: torch.optim.Optimizer,
+    batch: tuple[Tensor, Tensor],
+    smoothing: float,
+    precision: Precision,
+) -> float:
+    inputs, labels = batch
+    with _mixed(precision):
+        answers = last(inputs)
+    loss = functional.cross_entropy(answers.float(), labels, label_smoothing=smoothing)
     if not torch.isfinite(loss):
         raise TrainingError(
             "fine-tuning diverged: the loss is not a number; nothing was kept of it. "
@@ -163,12 +247,24 @@ def _step(network: Network, optimiser: torch.optim.Optimizer, inputs: Tensor, la
     return float(loss.detach())
 
 
-def logits(network: Network, activations: NDArray[np.float16]) -> NDArray[np.float32]:
-    """[N, C] of trunk activations [N, K, s, s]."""
-    parts = []
+def _timed(network: Network, train: Activations, precision: Precision) -> float:
+    """Seconds of one step, the quickest of a few."""
+    trial = _Last(network).to(DEVICE, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stubs
+    optimiser = _optimiser(trial, Tuning(rate=0.0))
+    batch = next(_batches(train, torch.Generator().manual_seed(0)))
+    seconds = []
+    for _ in range(_TIMED_STEPS):
+        started = time.monotonic()
+        _step(trial, optimiser, batch, 0.0, precision)
+        seconds.append(time.monotonic() - started)
+    return min(seconds)
+
+
+def _logits(last: nn.Module, activations: NDArray[np.float16]) -> NDArray[np.float32]:
     with torch.inference_mode():
-        for start in range(0, len(activations), _BATCH):
-            inputs = torch.from_numpy(activations[start : start + _BATCH]).float()
-            parts.append(network.head(pool(network.tail(inputs))))
+        parts = [
+            last(_channels_last(activations[start : start + _ASKED_AT_ONCE])).float().cpu()
+            for start in range(0, len(activations), _ASKED_AT_ONCE)
+        ]
     answers: NDArray[np.float32] = torch.cat(parts).numpy()
     return answers

@@ -16,10 +16,10 @@ from pawloop.card import Bar, Verdict
 from pawloop.decision import Costs, incurred
 from pawloop.problem import Gate
 from tasks.answer import Answers, log_probabilities
-from tasks.evaluate import Evaluation
+from tasks.bars import FileFacts, absolute
+from tasks.evaluate import Evaluation, largest_cost
 from tasks.paired import chance_of_worse, enough, lower_bound, upper_bound
 
-PARITY = 1e-4  # largest difference in probability between the float32 file and PyTorch
 _SLICE_ALPHA = 0.01
 _LOG_LOSS_MARGIN = 0.05  # nats
 _LOG_LOSS_LARGEST = 10.0  # a single photo's log-loss counts no more than this
@@ -37,22 +37,30 @@ class Rival:
     seen: NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class Challenger:
+    """Whoever wants the champion's place: its answers to N test photos, what they amount to, its file."""
+
+    answers: Answers
+    evaluation: Evaluation
+    file: FileFacts
+
+
 def judge(
-    answers: Answers,
+    challenger: Challenger,
     labels: NDArray[np.int64],
-    evaluation: Evaluation,
     rivals: Sequence[Rival],
     slices: Mapping[str, NDArray[np.bool_]],
     costs: Costs,
     asked: Gate,
-    parity: float,
 ) -> Verdict:
     """The verdict on a challenger's answers to test photos with true classes labels [N].
 
-    slices: rows of test photos by a name such as "source = web". parity: largest difference from
-    PyTorch. A first model, without rivals, has only the absolute bars to meet.
+    slices: rows of test photos by a name such as "source = web". A first model, without rivals, has only
+    the absolute bars to meet.
     """
-    bars = _absolute(evaluation, asked, parity)
+    answers = challenger.answers
+    bars = absolute(challenger.evaluation, challenger.file, asked)
     paired: list[_Paired] = []
     for rival in rivals:
         fresh = ~rival.seen
@@ -75,38 +83,10 @@ class _Paired:
     count: int
 
 
-def _absolute(evaluation: Evaluation, asked: Gate, parity: float) -> list[Bar]:
-    low, high = evaluation.accuracy_interval
-    bars = [
-        Bar(
-            name="accuracy",
-            asked=f"at least {asked.minimum_accuracy:.3f}",
-            got=f"{evaluation.accuracy:.4f} ({low:.3f} to {high:.3f}, {evaluation.photos} photos)",
-            passed=evaluation.accuracy >= asked.minimum_accuracy,
-        ),
-        Bar(
-            name="parity with PyTorch",
-            asked=f"at most {PARITY:g}",
-            got=f"{parity:.1e}",
-            passed=parity <= PARITY,
-        ),
-    ]
-    if asked.maximum_expected_cost is not None:
-        bars.append(
-            Bar(
-                name="expected cost",
-                asked=f"at most {asked.maximum_expected_cost:g}",
-                got=f"{evaluation.expected_cost:.4f}",
-                passed=evaluation.expected_cost <= asked.maximum_expected_cost,
-            )
-        )
-    return bars
-
-
 def _against(rival: Rival, difference: NDArray[np.float64], costs: Costs, asked: Gate) -> _Paired:
     name = f"expected cost against the {rival.name}"
     left_out = f", {int(rival.seen.sum())} left out that it was trained on" if rival.seen.any() else ""
-    largest = max(costs.ask, float(costs.matrix.max()))
+    largest = largest_cost(costs)
     if len(difference) == 0:
         bar = Bar(name=name, asked="photos that it was not trained on", got="none", passed=None)
         return _Paired([bar], False, False, enough(np.zeros(1), largest, asked.margin), 0)

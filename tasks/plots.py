@@ -12,22 +12,23 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from pawloop.image import upright
-from tasks.evaluate import Bin
-from tasks.manifest import Dataset
-from tasks.variants import Judged
+from tasks.curves import precision_recall, risk_by_coverage, roc
+from tasks.evaluate import Bin, Evaluation
+from tasks.intervals import wilson_all
+from tasks.robustness import Robustness
 
 _DPI = 80
-_TILE = 116
-_CAPTION = 30
+_COLOURS = ("#c2511c", "#4477aa", "#228833", "#aa3377", "#ccbb44", "#66ccee")
+_NAMED_CURVES = len(_COLOURS)
 _ACCENT, _QUIET = "#c2511c", "#8a8178"
 
 
-def inline(png: bytes, title: str) -> str:
-    """A PNG as a Markdown image that needs no other file."""
-    return f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})"
+def inline(picture: bytes, title: str) -> str:
+    """A PNG or JPEG as a Markdown image that needs no other file."""
+    kind = "jpeg" if picture.startswith(b"\xff\xd8") else "png"
+    return f"![{title}](data:image/{kind};base64,{base64.b64encode(picture).decode()})"
 
 
 def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> bytes:
@@ -45,7 +46,7 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> bytes:
     for row, column in np.argwhere(counts > 0):
         colour = "white" if share[row, column] > 0.6 else "black"
         axes.text(column, row, counts[row, column], ha="center", va="center", color=colour)
-    return _png(figure)
+    return png(figure)
 
 
 def reliability(bins: Sequence[Bin]) -> bytes:
@@ -58,7 +59,7 @@ def reliability(bins: Sequence[Bin]) -> bytes:
     axes.plot(x, [b.accuracy for b in bins], marker="o", color=_ACCENT)
     axes.set(xlabel="stated confidence", ylabel="share that was right", ylim=(0, 1.03))
     axes.set_xlim(min([0.45, *x]), 1.01)
-    return _png(figure)
+    return png(figure)
 
 
 def penalties(tried: Sequence[Mapping[str, float]]) -> bytes:
@@ -70,18 +71,79 @@ def penalties(tried: Sequence[Mapping[str, float]]) -> bytes:
     axes.semilogx(strengths, [one["validation_loss"] for one in tried], color=_ACCENT, label="validation")
     axes.set(xlabel="penalty (L2)", ylabel="log-loss", ylim=(0, None))
     axes.legend(fontsize="small", frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def coverage(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> bytes:
-    """Error among the photos answered, if only the surest share of them were."""
-    wrong = (probabilities.argmax(axis=1) != labels)[np.argsort(-probabilities.max(axis=1), kind="stable")]
-    answered = np.arange(1, len(wrong) + 1)
+    """Error among the photos answered, if only the surest share of them were, with its 95 % band."""
+    risk = risk_by_coverage(probabilities, labels)
+    answered = np.arange(1, len(labels) + 1)
+    band = wilson_all(risk.y * answered, answered)  # [N, 2]
+    whole = band[len(band) // 2 :]
     figure = Figure(figsize=(3.6, 2.6), layout="constrained")
     axes = figure.add_subplot()
-    axes.plot(answered / len(wrong), np.cumsum(wrong) / answered, color=_ACCENT)
-    axes.set(xlabel="share of photos answered", ylabel="error among them", xlim=(0, 1), ylim=(0, None))
-    return _png(figure)
+    axes.fill_between(risk.x, band[:, 0], band[:, 1], color=_QUIET, alpha=0.25, linewidth=0)
+    axes.plot(risk.x, risk.y, color=_ACCENT)
+    # Of the first few photos alone nothing is known: their band would hide the rest.
+    top = 1.15 * max(float(whole.max()), float(risk.y.max()), 0.01)
+    axes.set(xlabel="share of photos answered", ylabel="error among them", xlim=(0, 1), ylim=(0, min(1, top)))
+    return png(figure)
+
+
+def one_against_all(
+    probabilities: NDArray[np.floating], labels: NDArray[np.integer], evaluation: Evaluation
+) -> bytes:
+    """ROC and precision-recall curves of each class; of many, those of the smallest area are named."""
+    tested = {name: one for name, one in evaluation.classes.items() if one.roc_auc is not None}
+    named = sorted(tested, key=lambda name: tested[name].average_precision or 0)[:_NAMED_CURVES]
+    figure = Figure(figsize=(7.2, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for place, name in enumerate(evaluation.classes):
+        if name not in tested:
+            continue
+        scores, is_class = probabilities[:, place], labels == place
+        style = {"color": _QUIET, "linewidth": 0.6, "alpha": 0.5}
+        if name in named:
+            style = {"color": _COLOURS[named.index(name)], "linewidth": 1.5, "alpha": 1.0}
+        areas = ("", "")
+        if name in named:
+            one = tested[name]
+            areas = (f"{name} {one.roc_auc:.3f}", f"{name} {one.average_precision:.3f}")
+        left.plot(*roc(scores, is_class), label=areas[0], drawstyle="steps-post", **style)
+        right.plot(*precision_recall(scores, is_class), label=areas[1], **style)
+    left.set(xlabel="share of others taken for it", ylabel="recall", title="ROC (area)")
+    right.set(xlabel="recall", ylabel="precision", title="Precision and recall (average precision)")
+    for axes in (left, right):
+        axes.set(xlim=(-0.02, 1.02), ylim=(0, 1.03))
+        axes.title.set_fontsize("medium")
+        if named:
+            axes.legend(fontsize="small", frameon=False, loc="lower left" if axes is right else "lower right")
+    return png(figure)
+
+
+def robustness(found: Robustness) -> bytes:
+    """Accuracy and expected cost by strength, one panel a kind, with their 95 % bands."""
+    figure = Figure(figsize=(9.2, 4.0))  # laid out by hand: finding a layout takes half a second here
+    figure.subplots_adjust(left=0.065, right=0.99, top=0.93, bottom=0.12, wspace=0.12, hspace=0.2)
+    panels = figure.subplots(2, len(found.kinds), sharey="row")
+    for column, kind in enumerate(found.kinds):
+        points = [(kind.unharmed, found.clean), *((one.strength, one) for one in kind.strengths)]
+        points.sort(key=lambda point: point[0])
+        x = [strength for strength, _ in points]
+        for row, number in enumerate(("accuracy", "expected_cost")):
+            axes = panels[row, column]
+            ends = np.array([getattr(one, f"{number}_interval") for _, one in points])
+            axes.fill_between(x, ends[:, 0], ends[:, 1], color=_QUIET, alpha=0.25, linewidth=0)
+            axes.plot(x, [getattr(one, number) for _, one in points], marker=".", color=_ACCENT)
+            axes.axhline(getattr(found.clean, number), color=_QUIET, linewidth=0.8, linestyle=":")
+            axes.tick_params(labelsize=8)
+            if kind.unharmed > max(one.strength for one in kind.strengths):
+                axes.invert_xaxis()  # harm grows to the right
+        panels[0, column].set_title(kind.name, fontsize=10)
+        panels[1, column].set_xlabel(kind.unit, fontsize=8)
+    panels[0, 0].set(ylabel="accuracy", ylim=(0, 1.03))
+    panels[1, 0].set(ylabel="expected cost", ylim=(0, None))
+    return png(figure)
 
 
 def curves(curve: Mapping[str, Sequence[float]]) -> bytes | None:
@@ -97,42 +159,11 @@ def curves(curve: Mapping[str, Sequence[float]]) -> bytes | None:
     left.legend(fontsize="small", frameon=False)
     right.plot(epochs, curve["validation_accuracy"], color=_ACCENT)
     right.set(xlabel="epoch", ylabel="validation accuracy")
-    return _png(figure)
+    return png(figure)
 
 
-def worst_mistakes(judged: Judged, classes: Sequence[str], dataset: Dataset, count: int = 8) -> bytes | None:
-    """Contact sheet of the most confidently wrong test photos; None when nothing was wrong."""
-    photos, labels = dataset.photos("test"), judged.labels()
-    probabilities = judged.answers().probabilities
-    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    wrong = np.flatnonzero(predicted != labels)
-    wrong = wrong[np.argsort(-confidence[wrong])][:count]
-    if len(wrong) == 0:
-        return None
-    tiles = []
-    for row in wrong:
-        tile = Image.new("RGB", (_TILE, _TILE + _CAPTION), "white")
-        photo = upright(dataset.read(photos[row]), _TILE)
-        tile.paste(photo, ((_TILE - photo.width) // 2, (_TILE - photo.height) // 2))
-        said = f"{classes[predicted[row]]} {confidence[row]:.0%}"
-        ImageDraw.Draw(tile).text((3, _TILE + 1), f"said {said}\nis {classes[labels[row]]}", fill="black")
-        tiles.append(np.asarray(tile))
-    return _sheet(tiles, columns=min(4, len(tiles)))
-
-
-def _sheet(tiles: Sequence[NDArray[np.uint8]], columns: int) -> bytes:
-    height, width = tiles[0].shape[:2]
-    rows = -(-len(tiles) // columns)
-    sheet = Image.new("RGB", (columns * (width + 4), rows * (height + 4)), "white")
-    for index, tile in enumerate(tiles):
-        place = (index % columns * (width + 4), index // columns * (height + 4))
-        sheet.paste(Image.fromarray(tile), place)
-    buffer = io.BytesIO()
-    sheet.quantize(96).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
-
-
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """A figure as a small PNG, of 64 colours."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=_DPI)
     image = Image.open(buffer).convert("RGB").quantize(64)

@@ -1,4 +1,4 @@
-"""Which code and which run made something.
+"""Which code, run and machine made something.
 
 Knows this tree's own files. Knows nothing about data.
 """
@@ -6,10 +6,14 @@ Knows this tree's own files. Knows nothing about data.
 from __future__ import annotations
 
 import hashlib
+import platform
 import secrets
 from datetime import UTC, datetime
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
+
+from pawloop.settings import usable_cores
 
 _TREE = Path(__file__).resolve().parent.parent
 _DECIDES = ("export", "tasks", "pawloop/image.py", "pawloop/session.py", "pawloop/decision.py")
@@ -28,6 +32,11 @@ def code_version() -> str:
             total.update(source.relative_to(_TREE).as_posix().encode())
             total.update(source.read_bytes())
     return total.hexdigest()[:12]
+
+
+def machine() -> str:
+    """What the work is done on, and by which PyTorch."""
+    return f"{platform.machine()}, {usable_cores()} cores, torch {version('torch')}"
 
 
 def new_run() -> str:

@@ -8,69 +8,18 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from pawloop import card as cards
 from pawloop import durable
-from pawloop.card import Card, Variant, Verdict
+from pawloop.card import Card, Verdict
 from pawloop.errors import ConfirmError, RegistryError
-from pawloop.problem import Problem
 from pawloop.registry import Registry, Version
-from tasks.candidate import Candidate
 from tasks.cardtext import card_markdown
-from tasks.manifest import Dataset
-from tasks.provenance import code_version
-from tasks.train import Trained
-from tasks.variants import Judged
-from tasks.weights import Pretrained
 
 _ASK_EVERY_S = 0.5
-
-
-def describe(
-    problem: Problem,
-    dataset: Dataset,
-    weights: Pretrained,
-    trained: Trained,
-    key: str,
-    candidate: Candidate,
-    variants: dict[cards.Precision, Variant],
-    judged: dict[cards.Precision, Judged],
-    verdict: Verdict,
-) -> Card:
-    """The candidate's card, still without a version number; also written beside the candidate."""
-    facts = dataset.facts()
-    card = Card(
-        name=problem.name,
-        version=0,
-        run=candidate.folder.parent.name,
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        classes=list(problem.classes),
-        image_size=candidate.rule.size,
-        crop=candidate.rule.crop,
-        mistake_costs=[list(row) for row in problem.costs.mistake],
-        ask_cost=problem.costs.ask,
-        backbone=weights.backbone,
-        backbone_because=weights.because,
-        weights=weights.source,
-        weights_sha256=weights.sha256,
-        recipe={**asdict(trained.recipe), "training": trained.story},
-        recipe_key=key,
-        code_version=code_version(),
-        dataset=cards.Dataset(id=dataset.id, sources=list(facts["sources"]), counts=facts["counts"]),
-        variants=variants,
-        novelty_threshold=problem.cost.unfamiliar,
-        metrics={name: one.evaluation.for_card() for name, one in judged.items()},
-        verdict=verdict,
-        limits=_limits(problem, judged["float32"]),
-    )
-    durable.write_bytes(candidate.folder / "card.json", card.model_dump_json(indent=2).encode())
-    return card
 
 
 def publish(registry: Registry, candidate: Path, card: Card) -> Version:
@@ -159,6 +108,19 @@ def confirm(
     )
 
 
+def refusal(registry: Registry, number: int, server_url: str) -> str | None:
+    """Why the live server does not let a version in; None where it does, or cannot be asked."""
+    if not server_url:
+        return None
+    try:
+        ready = _readiness(f"{server_url}/readyz")
+    except httpx.HTTPError:
+        return None
+    if ready.get("problem", registry.name) != registry.name:
+        return None
+    return next((r["reason"] for r in ready.get("refused", []) if r.get("version") == number), None)
+
+
 def known_result(store: Path, registry: Registry, key: str) -> str | None:
     """What this very recipe on these very photos gave before, where nothing has changed since.
 
@@ -194,12 +156,3 @@ def record(run: Path, key: str, champion: int | None, version: int | None, verdi
 def _readiness(url: str) -> dict[str, Any]:  # Any: JSON's values
     answer: dict[str, Any] = httpx.get(url, timeout=5.0).json()
     return answer
-
-
-def _limits(problem: Problem, judged: Judged) -> list[str]:
-    low, _ = judged.evaluation.accuracy_interval
-    return [
-        f"Made for photos of {', '.join(problem.classes)}. Most others are told to be unfamiliar, not all.",
-        f"Judged on {judged.evaluation.photos} photos of the same sources; with 95 % confidence its "
-        f"accuracy on such photos is at least {low:.3f}. Other cameras and places may differ.",
-    ]

@@ -5,22 +5,25 @@ Knows results, words and plots. Knows nothing about Prefect.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pawloop.card import Card
-from tasks import plots
-from tasks.cardtext import metrics_markdown, table, verdict_markdown
+from tasks import pictures, plots
+from tasks.cardtext import classes_markdown, metrics_markdown, slices_markdown, table, verdict_markdown
 from tasks.manifest import Dataset
+from tasks.mistakes import worst_in_slices
+from tasks.slices import slices
 from tasks.variants import Judged
 
 LIMIT_BYTES = 200_000
+_WORST_SLICES = 3
 
 
 def retrain_report(
     card: Card, judged: Judged, dataset: Dataset, rivals: Mapping[str, float], notes: list[str]
 ) -> str:
-    """Verdict, numbers, candidates, plots and the worst mistakes.
+    """Verdict, numbers, candidates, slices, plots and the worst mistakes.
 
     rivals: accuracy of those in service on the same test photos, by their names. A plot that would
     take the page past 200 kB is left out.
@@ -33,11 +36,12 @@ def retrain_report(
         f"## The challenger\n\n{card.backbone_because}\n\n{metrics_markdown(card)}",
         _rivals(rivals, judged),
         "## Candidates\n\n" + candidates(card.recipe["training"]),
-        "## By class\n\n" + _by_class(judged),
+        "## By class\n\n" + classes_markdown(card.metrics["float32"]),
+        "## By kind of photo\n\n" + slices_markdown(card.metrics["float32"]),
     ]
     text = "\n\n".join(section for section in sections if section)
-    for heading, png in _plots(card, judged, dataset):
-        picture = f"\n\n## {heading}\n\n{plots.inline(png, heading)}"
+    for heading, drawn in _plots(card, judged, dataset):
+        picture = f"\n\n## {heading}\n\n{plots.inline(drawn, heading)}"
         if len(text) + len(picture) < LIMIT_BYTES:
             text += picture
     return text
@@ -49,14 +53,34 @@ def candidates(training: Mapping[str, Any]) -> str:  # Any: names and numbers
         (
             found["name"],
             found["backbone"],
+            found["image_size"],
+            f"{found['tuning']['rate']:g}" if found["tuning"] else "–",
+            found["epochs"] or "–",
             f"{found['validation_accuracy']:.4f}",
             f"{found['validation_log_loss']:.4f}",
             f"{found['seconds']:.1f}",
         )
         for found in training["candidates"]
     ]
-    header = ("candidate", "backbone", "validation accuracy", "log-loss", "seconds")
+    header = (
+        "candidate",
+        "backbone",
+        "input",
+        "rate",
+        "epochs",
+        "validation accuracy",
+        "log-loss",
+        "seconds",
+    )
     return table(header, rows) + (f"\n\n{training['note']}" if training["note"] else "")
+
+
+def _penalties(training: Mapping[str, Any]) -> Sequence[Mapping[str, float]]:  # Any: as above
+    """Of the best frozen candidate, the first in the list that has them."""
+    tried: Sequence[Mapping[str, float]] = next(
+        found["penalties"] for found in training["candidates"] if "penalties" in found
+    )
+    return tried
 
 
 def _rivals(rivals: Mapping[str, float], judged: Judged) -> str:
@@ -67,22 +91,27 @@ def _rivals(rivals: Mapping[str, float], judged: Judged) -> str:
     return "## On the same test photos\n\n" + table(("model", "accuracy"), rows)
 
 
-def _by_class(judged: Judged) -> str:
-    rows = [
-        (name, f"{c.precision:.3f}", f"{c.recall:.3f}", c.count)
-        for name, c in judged.evaluation.classes.items()
-    ]
-    return table(("class", "precision", "recall", "test photos"), rows)
-
-
 def _plots(card: Card, judged: Judged, dataset: Dataset) -> list[tuple[str, bytes]]:
-    training = card.recipe["training"]
+    training, evaluation = card.recipe["training"], judged.evaluation
+    answers, labels = judged.answers(), judged.labels()
+    worst = worst_in_slices(answers, labels, slices(dataset.photos("test")), judged.slices, each=4)
+    some = dict(list(worst.items())[:_WORST_SLICES])
     drawn = [
-        ("Confusion", plots.confusion(judged.evaluation.confusion, card.classes)),
-        ("Reliability", plots.reliability(judged.evaluation.reliability)),
-        ("Error by coverage", plots.coverage(judged.answers().probabilities, judged.labels())),
-        ("The head's penalty", plots.penalties(training["candidates"][0]["penalties"])),
+        ("Confusion", plots.confusion(evaluation.confusion, card.classes)),
+        ("Worst mistakes", pictures.mistakes(judged, card.classes, dataset)),
+        (
+            "Worst mistakes: what carried the answer",
+            pictures.occlusions(judged.occlusions, card.classes, labels),
+        ),
+        (
+            "Mistakes in the worst kinds of photos",
+            pictures.mistakes_by_slice(judged, card.classes, dataset, some),
+        ),
+        ("Reliability", plots.reliability(evaluation.reliability)),
+        ("Error by coverage", plots.coverage(answers.probabilities, labels)),
+        ("Each class against all others", plots.one_against_all(answers.probabilities, labels, evaluation)),
+        ("When photos are harmed", plots.robustness(judged.robustness) if judged.robustness else None),
+        ("The head's penalty", plots.penalties(_penalties(training))),
         ("Fine-tuning", plots.curves(training["curve"])),
-        ("Worst mistakes", plots.worst_mistakes(judged, card.classes, dataset)),
     ]
-    return [(heading, png) for heading, png in drawn if png is not None]
+    return [(heading, picture) for heading, picture in drawn if picture is not None]

@@ -25,11 +25,13 @@ class Rivals:
     """answers: where those of each rival lie, by its name; notes: who could not be asked, and why.
 
     anchor: where the answers of the best version so far lie, if there is one to compare with.
+    champion: the champion's own file, likewise.
     """
 
     answers: dict[str, Path] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     anchor: Path | None = None
+    champion: Path | None = None
 
     def load(self) -> list[Rival]:
         """The rivals with their answers in memory."""
@@ -70,7 +72,7 @@ def rivals(registry: Registry, problem: Problem, dataset: Dataset, run: Path) ->
         if number is not None:
             parts.setdefault(number, f"{part} (version {number})")
     asked, notes = dict[str, Path](), list[str]()
-    anchor = None
+    anchor = champion = None
     for number, name in parts.items():
         try:
             version = _comparable(registry, number, problem)
@@ -80,7 +82,9 @@ def rivals(registry: Registry, problem: Problem, dataset: Dataset, run: Path) ->
         asked[name] = _asked(version, dataset, problem, run / f"rival-{number}.npz")
         if number == aliases.anchor:
             anchor = asked[name]
-    return Rivals(asked, notes, anchor)
+        if number == aliases.champion:
+            champion = _model(version)
+    return Rivals(asked, notes, anchor, champion)
 
 
 def _comparable(registry: Registry, number: int, problem: Problem) -> Version:
@@ -96,8 +100,7 @@ def _comparable(registry: Registry, number: int, problem: Problem) -> Version:
 def _asked(version: Version, dataset: Dataset, problem: Problem, out: Path) -> Path:
     card = version.card
     photos = dataset.photos("test")
-    model = version.folder / card.variants["float32"].file
-    told = answers(model, card.resize, dataset, photos, card.novelty_threshold)
+    told = answers(_model(version), card.resize, dataset, photos, card.novelty_threshold)
     learnt = _trained_on(version, dataset.store)
     np.savez(
         out,
@@ -108,6 +111,10 @@ def _asked(version: Version, dataset: Dataset, problem: Problem, out: Path) -> P
         seen=np.array([photo.id in learnt for photo in photos], np.bool_),
     )
     return out
+
+
+def _model(version: Version) -> Path:
+    return version.folder / version.card.variants["float32"].file
 
 
 def _trained_on(version: Version, store: Path) -> set[str]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,25 +19,45 @@ from export import onnx as graphs
 from pawloop import durable
 from pawloop.card import Precision, Variant, self_test_images
 from pawloop.decision import incurred
+from pawloop.errors import ExportError
 from pawloop.problem import Problem
 from pawloop.session import Session
 from tasks import familiar
 from tasks.answer import Answers, answers, log_probabilities, outputs
 from tasks.calibrate import fit_temperature
 from tasks.candidate import FILES, Candidate, labels_of
-from tasks.evaluate import Evaluation, evaluate
+from tasks.evaluate import Evaluation, evaluate, largest_cost
 from tasks.manifest import Dataset
+from tasks.mistakes import worst
+from tasks.occlusion import Occlusion, occlusions
 from tasks.paired import upper_bound
+from tasks.robustness import Robustness, robustness
+from tasks.slices import Slice, sliced, slices
 
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A file's answers to the test photos, on disk, and what they amount to."""
+    """A file's answers to the test photos, on disk, and what they amount to.
+
+    slices, robustness, occlusions: of float32 alone, since they cost time.
+    """
 
     path: Path
     evaluation: Evaluation
+    slices: list[Slice] = field(default_factory=list)
+    robustness: Robustness | None = None
+    occlusions: list[Occlusion] = field(default_factory=list)
+
+    def metrics(self) -> dict[str, Any]:  # Any: numbers, intervals and tables as JSON
+        """All numbers as the model card holds them."""
+        numbers = self.evaluation.for_card()
+        if self.slices:
+            numbers["slices"] = [one.model_dump(mode="json") for one in self.slices]
+        if self.robustness:
+            numbers["robustness"] = self.robustness.model_dump(mode="json")
+        return numbers
 
     def answers(self) -> Answers:
         """In the order of the dataset's test photos."""
@@ -63,8 +84,7 @@ def calibrate(
     told, int8 = _calibrated("int8", candidate, dataset, problem, bank, on_progress)
     labels = labels_of(dataset.photos("validation"), problem.classes)
     dearer = [incurred(labels, one.decide(problem.costs), problem.costs) for one in (told, reference)]
-    largest = max(problem.costs.ask, float(problem.costs.matrix.max()))
-    bound = upper_bound(dearer[0] - dearer[1], largest)
+    bound = upper_bound(dearer[0] - dearer[1], largest_cost(problem.costs))
     if bound > problem.gate.margin:
         reason = f"its extra cost may reach {bound:.4f} on validation photos, more than the margin"
         int8 = int8.model_copy(update={"admitted": False, "reason": reason})
@@ -78,7 +98,10 @@ def judge(
     problem: Problem,
     on_progress: Progress,
 ) -> dict[Precision, Judged]:
-    """Each file's answers to the test photos, judged and kept in the run's folder."""
+    """Each file's answers to the test photos, judged and kept in the run's folder.
+
+    Raises ExportError for a file whose answers are not numbers.
+    """
     photos = dataset.photos("test")
     labels = labels_of(photos, problem.classes)
     found: dict[Precision, Judged] = {}
@@ -91,6 +114,11 @@ def judge(
             problem.cost.unfamiliar,
             _counted(on_progress, f"test photos by {precision}"),
         )
+        if not np.isfinite(told.probabilities).all():
+            raise ExportError(
+                f"{candidate.model(precision)}: its probabilities are not numbers; keep the run's folder "
+                "and report it"
+            )
         path = candidate.folder.parent / f"answers-{precision}.npz"
         buffer = io.BytesIO()
         np.savez(
@@ -103,7 +131,21 @@ def judge(
         )
         durable.write_bytes(path, buffer.getvalue())
         found[precision] = Judged(path, evaluate(told, labels, problem.classes, problem.costs))
-    return found
+    return found | {"float32": _probed(found["float32"], candidate, dataset, problem, on_progress)}
+
+
+def _probed(
+    judged: Judged, candidate: Candidate, dataset: Dataset, problem: Problem, on_progress: Progress
+) -> Judged:
+    """With what shows where the file fails, and why."""
+    told, labels = judged.answers(), judged.labels()
+    counted = _counted(on_progress, "robustness, photos")
+    return replace(
+        judged,
+        slices=sliced(told, labels, slices(dataset.photos("test")), problem.costs),
+        robustness=robustness(candidate, dataset, problem, told, counted),
+        occlusions=occlusions(candidate, dataset, worst(told, labels, problem.evaluate.occlusion_photos)),
+    )
 
 
 def _bank(candidate: Candidate, dataset: Dataset, on_progress: Progress) -> NDArray[np.float32]:

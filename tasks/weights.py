@@ -5,6 +5,7 @@ Knows files, one download and state dicts. Knows nothing about photos or trainin
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import pickle
 from collections.abc import Mapping
@@ -61,6 +62,21 @@ def pretrained(problem: Problem, store: Path) -> Pretrained:
         path = Path(init).expanduser()
         return _made(backbone, read(path), str(path.name), f"{backbone} with the weights of {path}")
     return _imagenet(backbone, problem.model.offline, store)
+
+
+def pretrained_all(problem: Problem, store: Path) -> tuple[Pretrained, ...]:
+    """The weights of every backbone that nights and searches try, the problem's own first.
+
+    Another one whose ImageNet weights cannot be had is left out. Raises as `pretrained` does.
+    """
+    own = pretrained(problem, store)
+    found = {own.backbone: own}
+    for backbone in (*problem.train.backbones, *problem.tune.backbones):
+        if backbone not in found:
+            with contextlib.suppress(WeightsError):
+                because = f"{backbone} with ImageNet weights, as one of the candidates"
+                found[backbone] = _imagenet_of(backbone, store, because)
+    return tuple(found.values())
 
 
 def read(path: Path) -> dict[str, Tensor]:

@@ -120,7 +120,7 @@ def test_a_killed_run_and_worker_lose_nothing_and_the_next_run_succeeds(stack: S
 
 def schedule(stack: Stack) -> tuple[str, bool]:
     """Address of the nightly schedule in Prefect's API, and whether it is active."""
-    [deployment] = stack.prefect("/deployments/filter")
+    [deployment] = [one for one in stack.prefect("/deployments/filter") if one["name"] == "nightly"]
     [found] = deployment["schedules"]
     api = stack.environment["PREFECT_API_URL"]
     return f"{api}/deployments/{deployment['id']}/schedules/{found['id']}", found["active"]

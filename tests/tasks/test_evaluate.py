@@ -7,7 +7,7 @@ import pytest
 
 from pawloop.decision import Costs
 from tasks.answer import Answers
-from tasks.evaluate import evaluate, wilson
+from tasks.evaluate import evaluate
 
 COSTS = Costs(((0.0, 1.0), (4.0, 0.0)), ask=0.3)
 PROBABILITIES = np.array([[0.9, 0.1], [0.6, 0.4], [0.05, 0.95], [0.99, 0.01]], np.float32)
@@ -36,10 +36,35 @@ def test_another_cost_matrix_changes_no_probability_based_number() -> None:
     assert dear.expected_cost != even.expected_cost
 
 
-def test_wilsons_interval_has_a_width_without_a_mistake() -> None:
-    low, high = wilson(100, 100)
-    assert low == pytest.approx(0.963, abs=1e-3)
-    assert high == pytest.approx(1.0)
+def test_areas_are_those_that_pairs_of_photos_give_when_counted() -> None:
+    found = evaluate(Answers.of(PROBABILITIES), LABELS, ("cat", "dog"), COSTS)
+    # Of the four pairs of a dog and a cat, two give the dog the higher probability.
+    assert found.classes["dog"].roc_auc == found.classes["cat"].roc_auc == 0.5
+    # The surest dog is one; the other comes after both cats.
+    assert found.classes["dog"].average_precision == pytest.approx(1 / 2 * 1 + 1 / 2 * 2 / 4)
+
+
+def test_every_number_lies_in_its_interval_and_a_perfect_model_has_widths() -> None:
+    perfect = evaluate(Answers.of(np.eye(2)[LABELS]), LABELS, ("cat", "dog"), COSTS)
+    for found in (perfect, evaluate(Answers.of(PROBABILITIES), LABELS, ("cat", "dog"), COSTS)):
+        numbers = [found.model_dump(), *(one.model_dump() for one in found.classes.values())]
+        numbers += [one.model_dump() for one in found.coverage]
+        for one in numbers:
+            for name in [name for name in one if f"{name}_interval" in one]:
+                low, high = one[f"{name}_interval"]
+                assert low <= one[name] <= high, name
+    assert perfect.expected_cost_interval[1] > 0.5
+    assert perfect.aurc_interval[1] > 0.4
+    assert perfect.classes["dog"].roc_auc_interval == pytest.approx((0.34, 1.0), abs=0.1)
+
+
+def test_a_class_without_test_photos_has_no_areas_and_spoils_no_mean() -> None:
+    probabilities = np.c_[PROBABILITIES, np.zeros(4)]
+    costs = Costs(((0.0, 1.0, 1.0), (1.0, 0.0, 1.0), (1.0, 1.0, 0.0)), 0.3)
+    found = evaluate(Answers.of(probabilities), LABELS, ("cat", "dog", "fox"), costs)
+    assert found.classes["fox"].roc_auc is None
+    assert found.classes["fox"].recall_interval == (0.0, 1.0)
+    assert found.balanced_accuracy == 0.75
 
 
 def test_chance_alone_explains_the_calibration_error_of_a_calibrated_model() -> None:

@@ -11,15 +11,24 @@ from pawloop.errors import RegistryError
 from tasks.experiments import compare, experiments, write_parquet
 from tests import published
 
-RECIPE = {
-    "fine_tune": "never",
+CANDIDATE = {
+    "name": "frozen",
+    "backbone": "mobilenet_v2",
+    "image_size": 224,
+    "tuning": None,
     "views": 1,
-    "budget_s": 20.0,
+    "epochs": 0,
+    "curve": {"validation_loss": [], "train_loss": []},
+    "validation_log_loss": 0.2,
+    "validation_accuracy": 0.9,
+    "seconds": 3.0,
+}
+RECIPE = {
     "seed": 0,
     "training": {
         "candidates": [
-            {"name": "frozen", "validation_log_loss": 0.2, "validation_accuracy": 0.9},
-            {"name": "fine-tuned", "validation_log_loss": 0.1, "validation_accuracy": 0.95},
+            CANDIDATE | {"name": "fine-tuned", "tuning": {"rate": 2e-4, "decay": 0.9, "smoothing": 0.05}},
+            CANDIDATE,
         ],
         "seconds": 12.5,
         "machine": "two cores",
@@ -45,15 +54,18 @@ def store(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_every_judged_run_is_a_row_and_a_killed_one_is_none(store: Path) -> None:
+def test_every_candidate_of_a_judged_run_is_a_row_and_a_killed_run_is_none(store: Path) -> None:
     found = experiments(store, "colours")
-    assert [one.run[-4:] for one in found] == ["aaaa", "bbbb"]
-    assert found[0].chosen == "fine-tuned"
+    names = ["20260101-000000-aaaa", "20260101-000000-aaaa-1", "20260102-000000-bbbb"]
+    assert [one.run for one in found[:3]] == names
+    assert [one.chosen for one in found[:2]] == ["fine-tuned", "frozen"]
+    assert [one.accuracy for one in found[:2]] == [0.9, None]
+    assert [one.outcome for one in found[:2]] == ["promote", "not chosen"]
     assert experiments(store, "tools") == []
 
 
 def test_a_comparison_tells_only_what_differs(store: Path) -> None:
-    differences = compare(experiments(store, "colours"), ["20260101", "20260102"])
+    differences = compare(experiments(store, "colours"), ["20260101-000000-aaaa", "20260102-000000-bbbb"])
     assert differences["seed"] == [0, 1]
     assert "backbone" not in differences
 
@@ -65,4 +77,4 @@ def test_a_run_that_does_not_exist_is_told(store: Path) -> None:
 
 def test_the_rows_can_be_read_as_parquet(store: Path, tmp_path: Path) -> None:
     write_parquet(experiments(store, "colours"), tmp_path / "x.parquet")
-    assert pq.read_table(tmp_path / "x.parquet")["seed"].to_pylist() == [0, 1]
+    assert pq.read_table(tmp_path / "x.parquet")["seed"].to_pylist() == [0, 0, 1, 1]

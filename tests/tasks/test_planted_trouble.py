@@ -13,7 +13,7 @@ from PIL import Image
 
 from pawloop import settings
 from pawloop.problem import Problem
-from tasks import extractors, train, weights
+from tasks import extractors, recipe, weights
 from tasks.suspects import suspects
 from tests.tasks.albums import made, problem, verdicts
 
@@ -85,7 +85,7 @@ def test_swapped_labels_stand_among_the_first_two_percent_of_the_suspects(tmp_pa
     dataset = made(about, tmp_path / "store")
     pretrained = weights.pretrained(about, tmp_path / "store")
 
-    embeddings = extractors.embeddings(dataset, train.plan(about, pretrained, 0), pretrained)
+    embeddings = extractors.embeddings(dataset, recipe.plan(about, [pretrained], 0).nets[0], pretrained)
 
     assert embeddings is not None
     rows = dataset.kept(["name", "label"])

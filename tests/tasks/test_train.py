@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from pawloop.session import Session
 from tasks import (
     candidate,
     collect,
+    contest,
     curate,
     extractors,
     features,
@@ -26,9 +27,11 @@ from tasks import (
     provenance,
     split,
     train,
+    trials,
     variants,
     weights,
 )
+from tasks import recipe as recipes
 from tasks.manifest import Dataset
 from tasks.weights import Pretrained
 
@@ -36,7 +39,7 @@ TEXT = """
 name = "drawn"
 classes = ["cat", "dog"]
 [data]
-sources = ["sample://pets?count=120&seed=2"]
+sources = ["sample://pets?count=180&seed=2"]
 [model]
 backbone = "efficientnet_lite0"
 image_size = 128
@@ -68,7 +71,7 @@ def pretrained(problem: Problem, dataset: Dataset) -> Pretrained:
 
 @pytest.fixture(scope="module")
 def trained(problem: Problem, dataset: Dataset, pretrained: Pretrained) -> train.Trained:
-    return train.train(dataset, train.plan(problem, pretrained, 0), pretrained, "key")
+    return train.train(dataset, recipes.plan(problem, [pretrained], 0), [pretrained], "key")
 
 
 def test_a_trained_recipe_is_found_again_and_not_trained_twice(
@@ -77,7 +80,7 @@ def test_a_trained_recipe_is_found_again_and_not_trained_twice(
     def never(*_: object) -> None:
         raise AssertionError("nothing is left to do")
 
-    again = train.train(dataset, trained.recipe, pretrained, "key", never)
+    again = train.train(dataset, trained.recipe, [pretrained], "key", never)
     assert again.story == trained.story
 
 
@@ -86,19 +89,19 @@ def test_features_are_computed_once_per_photo_view_and_graph(
 ) -> None:
     [folder] = (dataset.store / "features").iterdir()
     parts = sorted(folder.iterdir())
-    train.train(dataset, train.plan(problem, pretrained, 1), pretrained, "another seed")
+    train.train(dataset, recipes.plan(problem, [pretrained], 1), [pretrained], "another seed")
     assert sorted(folder.iterdir()) == parts
 
 
 def test_another_seed_is_another_recipe(problem: Problem, dataset: Dataset, pretrained: Pretrained) -> None:
     code = provenance.code_version()
-    keys = {train.plan(problem, pretrained, seed).key(dataset, code) for seed in (0, 1)}
+    keys = {recipes.plan(problem, [pretrained], seed).key(dataset, code) for seed in (0, 1)}
     assert len(keys) == 2
 
 
 def test_costs_are_no_part_of_a_recipe(problem: Problem, pretrained: Pretrained) -> None:
     dear = problem.model_copy(update={"cost": problems.Cost(ask=0.01)})
-    assert train.plan(dear, pretrained, 0) == train.plan(problem, pretrained, 0)
+    assert recipes.plan(dear, [pretrained], 0) == recipes.plan(problem, [pretrained], 0)
 
 
 def test_the_file_is_calibrated_judged_and_named_in_its_own_metadata(
@@ -120,6 +123,24 @@ def test_the_file_is_calibrated_judged_and_named_in_its_own_metadata(
     onnx.checker.check_model(onnx.load(found.model("float32")), full_check=True)
 
 
+def test_another_cost_matrix_changes_labels_and_questions_but_no_probability_of_the_file(
+    problem: Problem, dataset: Dataset, pretrained: Pretrained, tmp_path: Path
+) -> None:
+    quick = problems.Evaluate(robustness_photos=0, occlusion_photos=0)
+    even = problem.model_copy(update={"evaluate": quick})
+    dear = even.model_copy(update={"cost": problems.Cost(ask=50, mistake={"dog": {"cat": 1e6}})})
+    told = []
+    for name, one in (("even", even), ("dear", dear)):
+        recipe = recipes.plan(one, [pretrained], 0)
+        trained = train.train(dataset, recipe, [pretrained], f"costs-{name}")
+        found = candidate.export(trained, dataset, one, tmp_path / name)
+        ready = variants.calibrate(found, dataset, one, lambda *_: None)
+        told.append(variants.judge(found, ready, dataset, one, lambda *_: None)["float32"].answers())
+    assert np.array_equal(told[0].probabilities, told[1].probabilities)
+    decided = [answers.decide(one.costs) for answers, one in zip(told, (even, dear), strict=True)]
+    assert decided[0].label.tolist() != decided[1].label.tolist()
+
+
 def test_the_served_file_says_what_the_stored_features_and_the_head_say(
     problem: Problem, dataset: Dataset, trained: train.Trained, tmp_path: Path
 ) -> None:
@@ -133,24 +154,87 @@ def test_the_served_file_says_what_the_stored_features_and_the_head_say(
     assert np.allclose(served, stored, atol=2e-3, rtol=2e-3)  # float16's own rounding
 
 
-def test_fine_tuning_learns_and_is_kept_only_if_it_is_better(
+def pinned(problem: Problem, pretrained: Pretrained, epochs: int) -> recipes.Recipe:
+    """A recipe of one fine-tuned candidate that no clock decides."""
+    plain = recipes.plan(problem, [pretrained], 0)
+    return replace(
+        plain, trials=plain.trials[:1], fine_tune="always", pinned=recipes.Pinned(epochs, "float32")
+    )
+
+
+def test_the_best_on_validation_photos_is_kept(
     problem: Problem, dataset: Dataset, pretrained: Pretrained
 ) -> None:
-    recipe = replace(train.plan(problem, pretrained, 0), fine_tune="always", budget_s=600.0)
-    tuned = train.train(dataset, recipe, pretrained, "tuned")
-    names = [one["name"] for one in tuned.story["candidates"]]
-    assert names == ["frozen", "fine-tuned"]
-    assert len(tuned.story["curve"]["train_loss"]) == tuned.story["candidates"][1]["epochs"]
+    tuned = train.train(dataset, pinned(problem, pretrained, 2), [pretrained], "tuned")
+    candidates = tuned.story["candidates"]
+    assert {one["name"] for one in candidates} == {"frozen", "fine-tuned"}
+    losses = [one["validation_log_loss"] for one in candidates]
+    assert losses == sorted(losses)
+    assert len(tuned.story["curve"]["train_loss"]) == 2
     assert (tuned.folder / "network.safetensors").exists()
+    assert list(tuned.folder.glob("*.pt")) == []
+
+
+def test_a_killed_training_goes_on_from_its_last_epoch(
+    problem: Problem, dataset: Dataset, pretrained: Pretrained
+) -> None:
+    recipe = pinned(problem, pretrained, 3)
+    whole = train.train(dataset, recipe, [pretrained], "whole")
+    seen: list[int] = []
+
+    def killed(stage: str, done: int, total: int) -> None:
+        if stage.startswith("fine-tuning"):
+            seen.append(done)
+            if len(seen) == 2:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train.train(dataset, recipe, [pretrained], "killed", killed)
+    resumed = train.train(dataset, recipe, [pretrained], "killed", killed)
+    assert seen == [1, 2, 3]
+    files = [(one.folder / weights.NETWORK_FILE).read_bytes() for one in (whole, resumed)]
+    assert files[0] == files[1]
+
+
+def test_a_night_tries_every_size_and_rate_and_says_what_had_to_wait(
+    problem: Problem, dataset: Dataset, pretrained: Pretrained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    several = problem.model_copy(
+        update={"train": problems.Train(fine_tune="always", image_sizes=(64, 96), views=0, budget_s=600)}
+    )
+    recipe = recipes.plan(several, [pretrained], 0)
+    assert [net.image_size for net in recipe.nets] == [128, 64, 96]
+    assert len(recipe.trials) == 6
+    monkeypatch.setattr(features, "_PART_ROWS", 16)
+    hurried = replace(recipe, fine_tune="auto", budget_s=0.01)
+    story = train.train(dataset, hurried, [pretrained], "hurried").story
+    assert [one["image_size"] for one in story["candidates"]] == [128]
+    assert "efficientnet_lite0 at 64 waits for the next night: the time was out after 16 of" in story["note"]
+    rested = replace(hurried, fine_tune="never", budget_s=600)
+    story = train.train(dataset, rested, [pretrained], "rested").story
+    assert {one["image_size"] for one in story["candidates"]} == {128, 64, 96}
+
+
+def test_what_a_search_found_is_tried_before_the_problems_other_candidates(
+    problem: Problem, dataset: Dataset, pretrained: Pretrained
+) -> None:
+    own = recipes.plan(problem, [pretrained], 0).trials
+    better = trials.Trial(replace(own[0].net, image_size=96), finetune.Tuning(rate=3e-4, decay=0.8))
+    foreign = replace(better, net=replace(better.net, weights_sha256="other weights"))
+    trials.write_found(dataset.store, "drawn", [better, foreign])
+    found = trials.read_found(dataset.store, "drawn")
+    assert found == (better, foreign)
+    assert recipes.plan(problem, [pretrained], 0, found).trials == (own[0], better, *own[1:])
+    assert trials.read_found(dataset.store, "another problem") == ()
 
 
 def test_a_budget_too_short_for_an_epoch_is_told_before_time_is_spent(
     problem: Problem, dataset: Dataset, pretrained: Pretrained
 ) -> None:
-    recipe = replace(train.plan(problem, pretrained, 0), fine_tune="always", budget_s=0.001)
-    with pytest.raises(finetune.BudgetError, match="too short for fine-tuning"):
-        train.train(dataset, recipe, pretrained, "short")
-    assert not (dataset.store / "trained" / "short").exists()
+    recipe = replace(recipes.plan(problem, [pretrained], 0), fine_tune="always", budget_s=0.001)
+    with pytest.raises(contest.BudgetError, match="too short for fine-tuning"):
+        train.train(dataset, recipe, [pretrained], "short")
+    assert not (dataset.store / "trained" / "short" / "training.json").exists()
 
 
 def test_weights_that_are_no_numbers_promote_nothing(
@@ -161,29 +245,37 @@ def test_weights_that_are_no_numbers_promote_nothing(
         blocks={k: v * float("nan") for k, v in pretrained.blocks.items()},
         sha256="broken",
     )
-    recipe = train.plan(problem, broken, 0)
+    recipe = recipes.plan(problem, [broken], 0)
     with pytest.raises(TrainingError, match=r"not numbers|not a number"):
-        train.train(dataset, recipe, broken, "broken")
+        train.train(dataset, recipe, [broken], "broken")
 
 
 def test_exploring_and_training_share_their_embeddings(
     problem: Problem, dataset: Dataset, pretrained: Pretrained, trained: train.Trained
 ) -> None:
     folder = dataset.store / "features"
-    embeddings = extractors.embeddings(dataset, trained.recipe, pretrained)
+    embeddings = extractors.embeddings(dataset, trained.net, pretrained)
     parts = sorted(folder.rglob("*.parquet"))
 
-    train.train(dataset, train.plan(problem, pretrained, 2), pretrained, "after exploring")
+    train.train(dataset, recipes.plan(problem, [pretrained], 2), [pretrained], "after exploring")
 
     assert embeddings is not None
     assert len(embeddings) == dataset.kept(["id"]).num_rows
     assert sorted(folder.rglob("*.parquet")) == parts
 
 
-def test_a_recipe_replayed_gives_the_same_network_bit_for_bit(
-    problem: Problem, dataset: Dataset, pretrained: Pretrained
+@pytest.mark.parametrize("epochs", [0, 2])
+def test_a_recorded_recipe_replayed_gives_the_same_graph_bit_for_bit(
+    problem: Problem, dataset: Dataset, pretrained: Pretrained, tmp_path: Path, epochs: int
 ) -> None:
-    recipe = train.plan(problem, pretrained, 5)
-    first, second = (train.train(dataset, recipe, pretrained, key) for key in ("replay-1", "replay-2"))
-    files = [(one.folder / weights.NETWORK_FILE).read_bytes() for one in (first, second)]
-    assert files[0] == files[1]
+    first = recipes.plan(problem, [pretrained], 5)
+    if epochs:
+        first = replace(pinned(problem, pretrained, epochs), seed=5)
+    made = train.train(dataset, first, [pretrained], f"made-{epochs}")
+    card = json.loads(json.dumps(asdict(first) | {"training": made.story}))
+    again = train.train(dataset, recipes.replayed(card), [pretrained], f"again-{epochs}")
+    graphs = [
+        candidate.export(one, dataset, problem, tmp_path / str(n) / "run").model("float32").read_bytes()
+        for n, one in enumerate((made, again))
+    ]
+    assert graphs[0] == graphs[1]

@@ -47,6 +47,14 @@ def test_a_class_of_three_photos_is_named_with_what_was_asked(tmp_path: Path) ->
         require(checks)
 
 
+def test_a_class_of_one_photo_ends_the_run_before_anything_learns(tmp_path: Path) -> None:
+    folder = album(tmp_path / "photos", ("cat",), each=40)
+    about = problem(album(folder, ("dog",), each=1, seed=500))
+
+    with pytest.raises(DatasetError, match='photos of "dog": asked at least 20, got 1'):
+        require(validate(made(about, tmp_path / "store"), about, None))
+
+
 def test_a_warning_does_not_stop(tmp_path: Path) -> None:
     folder = album(tmp_path / "photos", each=40)
     for number in range(60):

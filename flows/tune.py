@@ -1,0 +1,80 @@
+"""The flow `tune`: photos in, better candidates for the next nights out.
+
+Holds the order of the stages and what people see of them in the Prefect UI. What a night tries is left in
+the store, never in the problem file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.logging import get_run_logger
+
+from flows import retrain, run
+from flows.progress import Progress
+from pawloop import problem as problems
+from pawloop import settings
+from pawloop.problem import Problem
+from tasks import gain, tune_report
+from tasks import tune as tuning
+from tasks.manifest import Dataset
+from tasks.trials import Trial
+from tasks.tune import Search
+from tasks.weights import Pretrained
+
+
+@flow(name="tune", on_failure=[run.announce], on_crashed=[run.announce], validate_parameters=True)
+def tune(problem: str | None = None, seed: int = 0) -> State:
+    """Search for better candidates, which the next nights try beside the problem's own.
+
+    Args:
+        problem: A name in `problems/` or the path of a problem file; empty takes `PAWLOOP_PROBLEM`.
+        seed: Of search and trainings; with another one the search begins anew.
+    """
+    chosen = settings.load()
+    spec, store = problems.load(problem or chosen.problem), chosen.store.resolve()
+    with run.only_one(store, spec, "tune"):
+        weights = retrain.pretrained(spec, store)
+        dataset = retrain.split(retrain.curate(retrain.collect(spec, store), spec, store), spec, store)
+        retrain.validate(dataset, spec)
+        before = tuning.before(dataset, spec, weights)
+        found = search(dataset, spec, weights, seed)
+        best = leave(found)
+        summary = compare(found, before, best)
+        tell(found, summary)
+        return run.ended(spec, "Searched", summary)
+
+
+@task(name="search", cache_policy=NO_CACHE)
+def search(dataset: Dataset, spec: Problem, weights: Sequence[Pretrained], seed: int) -> Search:
+    found = tuning.open_search(dataset, spec, weights, seed)
+    tuning.search(found, Progress("Search"))
+    return found
+
+
+@task(name="leave candidates", cache_policy=NO_CACHE)
+def leave(found: Search) -> list[Trial]:
+    best = tuning.leave(found)
+    for one in best:
+        get_run_logger().info("Candidate of the next nights: %s", one.name)
+    return best
+
+
+@task(name="compare", cache_policy=NO_CACHE)
+def compare(found: Search, before: Trial, best: list[Trial]) -> str:
+    summary = gain.told(found, before, best[0], Progress("Compare"))
+    get_run_logger().info("%s", summary)
+    return summary
+
+
+@task(name="report", cache_policy=NO_CACHE)
+def tell(found: Search, summary: str) -> None:
+    create_markdown_artifact(
+        tune_report.tune_report(found, summary),
+        key=run.artifact_key(found.problem.name, "search"),
+        description=summary,
+    )

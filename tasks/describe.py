@@ -1,0 +1,115 @@
+"""The card of a judged candidate: purpose, data and their terms, numbers, limits, how it was made.
+
+Knows what each stage gave. Knows nothing about the registry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from pawloop import card as cards
+from pawloop import durable
+from pawloop.card import Card, Variant, Verdict
+from pawloop.problem import Problem
+from tasks.candidate import Candidate
+from tasks.licences import licences
+from tasks.manifest import Dataset
+from tasks.provenance import code_version
+from tasks.robustness import Robustness
+from tasks.train import Trained
+from tasks.variants import Judged
+from tasks.weights import Pretrained
+
+_NOTICED = 0.1  # of accuracy lost under harm, from which on the card's limits tell of it
+_MOST_SLICES = 5
+
+
+def describe(
+    problem: Problem,
+    dataset: Dataset,
+    weights: Sequence[Pretrained],
+    trained: Trained,
+    key: str,
+    candidate: Candidate,
+    variants: dict[cards.Precision, Variant],
+    judged: dict[cards.Precision, Judged],
+    verdict: Verdict,
+) -> Card:
+    """The candidate's card, still without a version number; also written beside the candidate.
+
+    weights: of all backbones that were tried.
+    """
+    facts = dataset.facts()
+    own = {one.backbone: one for one in weights}[trained.net.backbone]
+    sources = list(facts["sources"])
+    card = Card(
+        name=problem.name,
+        version=0,
+        run=candidate.folder.parent.name,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        classes=list(problem.classes),
+        purpose=problem.purpose or _purpose(problem),
+        image_size=candidate.rule.size,
+        crop=candidate.rule.crop,
+        mistake_costs=[list(row) for row in problem.costs.mistake],
+        ask_cost=problem.costs.ask,
+        backbone=own.backbone,
+        backbone_because=own.because,
+        weights=own.source,
+        weights_sha256=own.sha256,
+        recipe={**asdict(trained.recipe), "training": trained.story},
+        recipe_key=key,
+        code_version=code_version(),
+        dataset=cards.Dataset(
+            id=dataset.id,
+            sources=sources,
+            counts=facts["counts"],
+            licences=licences(sources, problem.data.licence),
+        ),
+        variants=variants,
+        novelty_threshold=problem.cost.unfamiliar,
+        metrics={name: one.metrics() for name, one in judged.items()},
+        verdict=verdict,
+        limits=list(limits(problem, judged["float32"])),
+        files={one.file: durable.sha256(candidate.folder / one.file) for one in variants.values()},
+    )
+    durable.write_bytes(candidate.folder / "card.json", card.model_dump_json(indent=2).encode())
+    return card
+
+
+def limits(problem: Problem, judged: Judged) -> Iterator[str]:
+    """What its users must know, as far as the test photos told."""
+    low, _ = judged.evaluation.accuracy_interval
+    yield f"Made for photos of {', '.join(problem.classes)}. Most others are told to be unfamiliar, not all."
+    yield (
+        f"Judged on {judged.evaluation.photos} photos of the same sources; with 95 % confidence its "
+        f"accuracy on such photos is at least {low:.3f}. Other cameras and places may differ."
+    )
+    worse = [one for one in judged.slices if one.is_worse][:_MOST_SLICES]
+    if worse:
+        told = ", ".join(f"{one.name} ({one.accuracy:.3f}, {one.photos} photos)" for one in worse)
+        yield f"Less accurate on some kinds of photos than on the whole: {told}."
+    if judged.robustness:
+        yield from _fragile(judged.robustness)
+
+
+def _fragile(found: Robustness) -> Iterator[str]:
+    clean = found.clean.accuracy
+    for kind in found.kinds:
+        lost = [one for one in kind.strengths if one.accuracy < clean - _NOTICED]
+        if lost:
+            first = min(lost, key=lambda one: abs(one.strength - kind.unharmed))
+            yield (
+                f"Suffers from {kind.name}: at {first.strength:g} ({kind.unit}) its accuracy was "
+                f"{first.accuracy:.2f} instead of {clean:.2f} on the same {found.photos} photos."
+            )
+
+
+def _purpose(problem: Problem) -> str:
+    return (
+        f"Says of one photo at a time whether it shows {' or '.join(problem.classes)}, for photos like those "
+        "of its sources, and asks a person where a mistake would be dearer than the question. Not meant for "
+        "other kinds of photos, nor where nobody can be asked."
+    )

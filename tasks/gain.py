@@ -1,0 +1,90 @@
+"""What a search gained: its best candidate against the one that the nights preferred before.
+
+Both are trained alike and asked about the same test photos, which no search has seen. Knows networks and
+costs; knows nothing about how candidates were found.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from pawloop.decision import incurred
+from tasks import calibrate, finetune
+from tasks.answer import Answers
+from tasks.contest import Contest, Entry, Progress
+from tasks.paired import lower_bound, upper_bound
+from tasks.recipe import Recipe
+from tasks.trials import Trial
+from tasks.tune import Search
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Expected cost of the one found less that of the one before, with its two-sided 90 % interval.
+
+    accuracies: before and found, on `photos` test photos.
+    """
+
+    difference: float
+    low: float
+    high: float
+    accuracies: tuple[float, float]
+    photos: int
+
+    @property
+    def summary(self) -> str:
+        """One line for a person."""
+        before, found = self.accuracies
+        return (
+            f"Against the candidate before: expected cost {self.difference:+.4f} "
+            f"(90 % interval {self.low:+.4f} to {self.high:+.4f}), accuracy {before:.4f} to {found:.4f} "
+            f"on {self.photos} test photos"
+        )
+
+
+def told(search: Search, before: Trial, found: Trial, on_progress: Progress) -> str:
+    """One line for a person: what the search gained, or that it found nothing better."""
+    if found == before:
+        return f"Nothing better than the candidate before was found: {before.name}"
+    return f"{found.name}. {gain(search, (before, found), on_progress).summary}"
+
+
+def gain(search: Search, pair: tuple[Trial, Trial], on_progress: Progress) -> Gain:
+    """Train both of `pair` (before, found) for the search's `trial_s`, and compare them."""
+    dataset, problem = search.dataset, search.problem
+    costs, right, photos = [], [], 0
+    for name, trial in zip(("before", "found"), pair, strict=True):
+        recipe = Recipe(
+            (trial,), "always", problem.train.views, problem.tune.trial_s, problem.classes, search.seed
+        )
+        place = search.folder / name
+        place.mkdir(exist_ok=True)
+        contest = Contest(dataset, recipe, search.weights, place, on_progress)
+        answers, labels = _answered(contest, contest.run()[0])
+        shutil.rmtree(place)
+        costs.append(incurred(labels, answers.decide(problem.costs), problem.costs))
+        right.append(float((answers.labels == labels).mean()))
+        photos = len(labels)
+    difference = costs[1] - costs[0]
+    largest = max(problem.costs.ask, float(problem.costs.matrix.max()))
+    return Gain(
+        float(difference.mean()),
+        lower_bound(difference, largest),
+        upper_bound(difference, largest),
+        (right[0], right[1]),
+        photos,
+    )
+
+
+def _answered(contest: Contest, entry: Entry) -> tuple[Answers, NDArray[np.int64]]:
+    """What the network says of the test photos, at the temperature that suits the validation photos."""
+    held = contest.activations(entry.net, "validation", 0, entry.network)
+    temperature = calibrate.fit_temperature(finetune.logits(entry.network, held.values), held.labels)
+    asked = contest.activations(entry.net, "test", 0, entry.network)
+    logits = finetune.logits(entry.network, asked.values)
+    return Answers.of(softmax(logits / temperature, axis=1)), asked.labels

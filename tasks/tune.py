@@ -1,0 +1,181 @@
+"""The search: which network, input size and fine-tuning are best for a problem, by Optuna.
+
+The study lies in the store, so a killed search goes on where it stopped, and what it finds are the
+candidates of the next nights. Knows search spaces and trials; knows nothing about Prefect or who is
+champion.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from pawloop import durable
+from pawloop.errors import TrainingError
+from pawloop.problem import Problem
+from tasks import provenance
+from tasks.contest import BudgetError, Contest, Entry, Progress
+from tasks.experiments import log_trial
+from tasks.extractors import Net
+from tasks.features import UnfinishedError
+from tasks.finetune import Tuning
+from tasks.manifest import Dataset
+from tasks.recipe import Recipe
+from tasks.trials import CROP, Trial, read_found, trials, write_found
+from tasks.weights import Pretrained
+
+
+@dataclass(frozen=True)
+class Search:
+    """A study and what it stands for. folder: where its trials' networks and records lie."""
+
+    study: Study
+    folder: Path
+    dataset: Dataset
+    problem: Problem
+    weights: tuple[Pretrained, ...]
+    seed: int
+
+    @property
+    def done(self) -> list[FrozenTrial]:
+        """Trials that were trained to their end, the best on validation photos first."""
+        finished = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return sorted(finished, key=lambda one: one.values[0])
+
+    def trial(self, parameters: Mapping[str, Any]) -> Trial:  # Any: Optuna's values
+        """The candidate that a trial's parameters describe."""
+        backbone, size = parameters["network"].split(" at ")
+        digest = {one.backbone: one.sha256 for one in self.weights}[backbone]
+        tuning = {name: parameters[name] for name in ("rate", "decay", "smoothing")}
+        return Trial(Net(backbone, digest, int(size), CROP), Tuning(**tuning))
+
+
+def open_search(dataset: Dataset, problem: Problem, weights: Sequence[Pretrained], seed: int) -> Search:
+    """The study of this problem on these photos, new or as it was left.
+
+    A trial that a killed process left behind is put in front of the queue again.
+    """
+    own = tuple(weights)
+    code = provenance.code_version()
+    space = problem.tune.model_dump(exclude={"budget_s", "trials", "keep"})
+    key = durable.content_key(dataset.id, code, space, [(one.backbone, one.sha256) for one in own], seed)
+    folder = dataset.store / "tuned" / problem.name / key
+    folder.mkdir(parents=True, exist_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(str(folder / "study.log"))),
+        study_name=key,
+        load_if_exists=True,
+        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=6),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
+    )
+    search = Search(study, folder, dataset, problem, own, seed)
+    _take_up(search)
+    return search
+
+
+def search(found: Search, on_progress: Progress) -> None:
+    """Try candidates until the time or the number of the problem's `[tune]` is reached.
+
+    Raises TrainingError when not even one could be trained to its end.
+    """
+    asked, problem = found.study, found.problem
+    deadline = time.monotonic() + problem.tune.budget_s
+    told = len(asked.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
+
+    def count(study: Study, _: FrozenTrial) -> None:
+        on_progress("trials", len(study.get_trials(deepcopy=False)), problem.tune.trials)
+
+    if told < problem.tune.trials:
+        asked.optimize(
+            lambda trial: _tried(found, trial, deadline),
+            n_trials=problem.tune.trials - told,
+            timeout=problem.tune.budget_s,
+            callbacks=[count],
+            catch=(BudgetError, UnfinishedError),
+        )
+    if not found.done:
+        raise TrainingError(
+            f"{problem.name}: no trial of the search came to its end; raise [tune] trial_s "
+            f"({problem.tune.trial_s:g} s now) or budget_s ({problem.tune.budget_s:g} s)"
+        )
+
+
+def leave(found: Search) -> list[Trial]:
+    """Write the best trials as candidates of the next nights; they are returned, the best first."""
+    best = list(dict.fromkeys(found.trial(one.params) for one in found.done))[: found.problem.tune.keep]
+    write_found(found.dataset.store, found.problem.name, best)
+    return best
+
+
+def before(dataset: Dataset, problem: Problem, weights: Sequence[Pretrained]) -> Trial:
+    """The candidate that the nights preferred until now: an earlier search's best, else the problem's own."""
+    earlier = read_found(dataset.store, problem.name)
+    known = trials(problem, weights, earlier)
+    return next((one for one in earlier if one in known), known[0])
+
+
+def _take_up(search: Search) -> None:
+    study = search.study
+    for left in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        study.tell(left.number, state=TrialState.FAIL)
+        study.enqueue_trial(left.params, skip_if_exists=False)
+    if not study.get_trials(deepcopy=False):
+        start = before(search.dataset, search.problem, search.weights)
+        space = search.problem.tune
+        study.enqueue_trial(
+            {
+                "network": start.net.name,
+                "rate": _within(start.tuning.rate, space.rate),
+                "decay": _within(start.tuning.decay, space.decay),
+                "smoothing": _within(start.tuning.smoothing, space.smoothing),
+            }
+        )
+
+
+def _within(value: float, span: tuple[float, float]) -> float:
+    return min(max(value, span[0]), span[1])
+
+
+def _tried(search: Search, asked: optuna.Trial, deadline: float) -> float:
+    space = search.problem.tune
+    sizes = dict.fromkeys((search.problem.model.image_size, *space.image_sizes))
+    nets = [Net(one.backbone, one.sha256, size, CROP).name for one in search.weights for size in sizes]
+    asked.suggest_categorical("network", nets)
+    asked.suggest_float("rate", *space.rate, log=True)
+    asked.suggest_float("decay", *space.decay)
+    asked.suggest_float("smoothing", *space.smoothing)
+    entries = _trained(search, search.trial(asked.params), asked, deadline)
+    log_trial(search.folder, asked.number, search.dataset, search.seed, entries)
+    if asked.should_prune():
+        raise optuna.TrialPruned
+    return min(entry.validation_log_loss for entry in entries)
+
+
+def _trained(search: Search, trial: Trial, asked: optuna.Trial, deadline: float) -> list[Entry]:
+    problem = search.problem
+    seconds = max(0.0, min(problem.tune.trial_s, deadline - time.monotonic()))
+    recipe = Recipe((trial,), "always", problem.train.views, seconds, problem.classes, search.seed)
+    # Of the same name after a kill, so that it goes on from its last epoch, whatever time is left then.
+    place = search.folder / replace(recipe, budget_s=0.0).key(search.dataset, "")
+    place.mkdir(exist_ok=True)
+
+    def on_epoch(epoch: int, loss: float) -> bool:
+        asked.report(loss, epoch)
+        return not asked.should_prune()
+
+    contest = Contest(search.dataset, recipe, search.weights, place, lambda *_: None, on_epoch)
+    contest.deadline = deadline
+    entries = contest.run()
+    shutil.rmtree(place)
+    return entries

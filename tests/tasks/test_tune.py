@@ -1,0 +1,95 @@
+"""A search on drawn photos: what it leaves, how it goes on, what it tells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from pawloop.errors import TrainingError
+from pawloop.problem import Data, Model, Problem, Train, Tune
+from tasks import experiments, gain, recipe, trials, tune, tune_report, weights
+from tasks.manifest import Dataset
+from tests.tasks import albums
+
+
+@pytest.fixture(scope="module")
+def problem() -> Problem:
+    space = Tune(trials=4, trial_s=3.0, budget_s=120, backbones=(), image_sizes=(96,), keep=1)
+    return Problem(
+        name="drawn",
+        classes=("cat", "dog"),
+        data=Data(sources=("sample://pets?count=100&seed=2",)),
+        model=Model(backbone="efficientnet_lite0", image_size=64),
+        train=Train(views=0),
+        tune=space,
+    )
+
+
+@pytest.fixture(scope="module")
+def dataset(problem: Problem, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return albums.made(problem, tmp_path_factory.mktemp("searched"))
+
+
+@pytest.fixture(scope="module")
+def search(problem: Problem, dataset: Dataset) -> tune.Search:
+    own = weights.pretrained_all(problem, dataset.store)
+    found = tune.open_search(dataset, problem, own, 0)
+    tune.search(found, lambda *_: None)
+    return found
+
+
+def test_a_search_tries_the_candidate_before_first_and_leaves_the_best(search: tune.Search) -> None:
+    first = search.study.get_trials()[0]
+    assert search.trial(first.params) == tune.before(search.dataset, search.problem, search.weights)
+    [best] = tune.leave(search)
+    assert best == search.trial(search.study.best_params)
+    next_night = recipe.plan(
+        search.problem, search.weights, 0, trials.read_found(search.dataset.store, search.problem.name)
+    )
+    assert best in next_night.trials[:2]
+
+
+def test_every_trial_is_an_experiment_with_its_curve(search: tune.Search) -> None:
+    rows = experiments.experiments(search.dataset.store, search.problem.name)
+    states = [one.state for one in search.study.get_trials()]
+    assert len(rows) == states.count(TrialState.COMPLETE) + states.count(TrialState.PRUNED)
+    assert {one.outcome for one in rows} == {"searched"}
+    assert all(len(one.validation_losses) == one.epochs for one in rows)
+
+
+def test_a_killed_search_goes_on_where_it_stopped(search: tune.Search) -> None:
+    search.study.enqueue_trial({"network": "efficientnet_lite0 at 64", "rate": 1e-4})
+    left = search.study.ask()
+    left.suggest_float("rate", *search.problem.tune.rate, log=True)
+    again = tune.open_search(search.dataset, search.problem, search.weights, 0)
+    states = [one.state for one in again.study.get_trials()]
+    assert states[left.number] == TrialState.FAIL
+    assert states[-1] == TrialState.WAITING
+    assert again.study.get_trials()[-1].system_attrs["fixed_params"]["rate"] == pytest.approx(1e-4)
+    before = len(again.study.get_trials())
+    tune.search(again, lambda *_: None)  # all of its trials were done
+    assert len(again.study.get_trials()) == before
+
+
+def test_what_was_gained_is_told_with_its_interval(search: tune.Search) -> None:
+    before = tune.before(search.dataset, search.problem, search.weights)
+    assert gain.told(search, before, before, lambda *_: None).startswith("Nothing better")
+    found = search.trial(search.done[-1].params)
+    gained = gain.gain(search, (before, found), lambda *_: None)
+    assert gained.low <= gained.difference <= gained.high
+    page = tune_report.tune_report(search, gained.summary)
+    assert gained.summary in page
+    assert "## History" in page
+    assert len(page) <= 200_000
+
+
+def test_a_time_too_short_for_one_trial_is_told(problem: Problem, dataset: Dataset, tmp_path: Path) -> None:
+    hurried = problem.model_copy(update={"tune": problem.tune.model_copy(update={"trial_s": 0.001})})
+    own = weights.pretrained_all(hurried, dataset.store)
+    found = tune.open_search(dataset, hurried, own, 0)
+    with pytest.raises(TrainingError, match="no trial of the search came to its end"):
+        tune.search(found, lambda *_: None)
+    assert optuna.trial.TrialState.FAIL in [one.state for one in found.study.get_trials()]
