@@ -89,15 +89,21 @@ def classifier(
     return model
 
 
-def with_novelty(model: ModelProto, bank: NDArray[np.float32], distances: NDArray[np.float32]) -> ModelProto:
+def with_novelty(
+    model: ModelProto,
+    centre: NDArray[np.float32],
+    bank: NDArray[np.float32],
+    distances: NDArray[np.float32],
+) -> ModelProto:
     """A classifier's graph with a third output, `novelty` float32 [N], from 0 to 1.
 
     It is the share of `distances` [Q], those of validation photos, that the photo's own exceeds. A
-    photo's distance is one less its mean cosine to the five nearest rows of `bank` [M, D], embeddings
-    of training photos of unit length.
+    photo's distance is one less its mean cosine to the five nearest rows of `bank` [M, D], directions of
+    unit length from `centre` [D] to embeddings of training photos.
     """
     graph = model.graph
     constants = {
+        "novelty.centre": centre.astype(np.float32)[None],
         "novelty.bank": np.ascontiguousarray(bank.T, np.float16),  # halves the file's growth
         "novelty.distances": distances.astype(np.float32)[None],
         "novelty.k": np.array([min(NEIGHBOURS, len(bank))], np.int64),
@@ -108,8 +114,9 @@ def with_novelty(model: ModelProto, bank: NDArray[np.float32], distances: NDArra
     make = helper.make_node
     graph.node.extend(
         [
-            make("ReduceL2", ["embedding"], ["novelty.length"], axes=[1], keepdims=1),
-            make("Div", ["embedding", "novelty.length"], ["novelty.direction"]),
+            make("Sub", ["embedding", "novelty.centre"], ["novelty.shifted"]),
+            make("ReduceL2", ["novelty.shifted"], ["novelty.length"], axes=[1], keepdims=1),
+            make("Div", ["novelty.shifted", "novelty.length"], ["novelty.direction"]),
             make("Cast", ["novelty.bank"], ["novelty.rows"], to=TensorProto.FLOAT),
             make("MatMul", ["novelty.direction", "novelty.rows"], ["novelty.cosines"]),
             make("TopK", ["novelty.cosines", "novelty.k"], ["novelty.nearest", "novelty.which"], axis=1),

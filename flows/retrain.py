@@ -114,6 +114,7 @@ def retrain(
             version = promote(registry, number, verdict, before, is_best)
         release.record(place, key, before, version, verdict)
         tell(card.model_copy(update={"verdict": verdict}), judged["float32"], dataset, rivals, version)
+        run.show_experiments(store, spec)
         if version is None:
             return run.ended(spec, verdict.outcome.title(), verdict.summary)
         confirm(registry, version, before, chosen.server_url)

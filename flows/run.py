@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 from prefect import Flow, Task, runtime
+from prefect.artifacts import create_table_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State, TaskRun
 from prefect.events import emit_event
@@ -20,6 +21,9 @@ from prefect.states import Completed
 from pawloop import durable
 from pawloop.errors import PawloopError
 from pawloop.problem import Problem
+from tasks import experiments
+
+_EXPERIMENTS = 100
 
 
 @contextmanager
@@ -54,6 +58,16 @@ def ended(problem: Problem, how: str, message: str) -> State[None]:
 def artifact_key(problem: str, what: str) -> str:
     """What an artifact of a problem is called: Prefect takes no "_", which a problem's name may hold."""
     return f"{problem.replace('_', '-')}-{what}"
+
+
+def show_experiments(store: Path, problem: Problem) -> None:
+    """Every candidate of a problem as a table in the UI, the latest first."""
+    found = experiments.experiments(store, problem.name)[::-1][:_EXPERIMENTS]
+    create_table_artifact(
+        [experiments.shown(one) for one in found],
+        key=artifact_key(problem.name, "experiments"),
+        description=f"The last {len(found)} candidates; all of them by `pawloop experiments list`",
+    )
 
 
 def announce(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # Any: Prefect's generics

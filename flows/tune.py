@@ -46,6 +46,7 @@ def tune(problem: str | None = None, seed: int = 0) -> State:
         best = leave(found)
         summary = compare(found, before, best)
         tell(found, summary)
+        run.show_experiments(store, spec)
         return run.ended(spec, "Searched", summary)
 
 

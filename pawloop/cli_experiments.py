@@ -1,4 +1,4 @@
-"""`pawloop experiments`: every training that was judged, listed and compared.
+"""`pawloop experiments`: every candidate that was trained, listed and compared.
 
 Knows words. What is asked is answered by `tasks.experiments`.
 """
@@ -19,8 +19,7 @@ from pawloop.terminal import Json, ProblemName, line, out, table, talk
 if TYPE_CHECKING:
     from tasks.experiments import Experiment
 
-experiments = typer.Typer(help="Every training that was judged: what went in, what came out.")
-_SHOWN = ("run", "backbone", "chosen", "seed", "accuracy", "expected_cost", "seconds", "outcome")
+experiments = typer.Typer(help="Every candidate that was trained: what went in, what came out.")
 
 
 @experiments.command("list")
@@ -29,11 +28,11 @@ def list_experiments(
     parquet: Annotated[Path | None, typer.Option(help="Also write all columns to this file.")] = None,
     as_json: Json = False,
 ) -> None:
-    """All judged trainings of a problem, newest first.
+    """All candidates of judged retrains and all trials of searches, newest first.
 
     Example: `pawloop experiments list --parquet runs.parquet`
     """
-    from tasks.experiments import write_parquet
+    from tasks.experiments import SHOWN, shown, write_parquet
 
     found = _found(problem)[::-1]
     if parquet:
@@ -42,10 +41,10 @@ def list_experiments(
     if as_json:
         out.print_json(json.dumps([asdict(one) for one in found]))
         return
-    rows = [[_cell(asdict(one)[name]) for name in _SHOWN] for one in found]
-    table([name.replace("_", " ") for name in _SHOWN], rows, "experiments")
+    rows = [list(map(_cell, shown(one).values())) for one in found]
+    table([name.replace("_", " ") for name in SHOWN], rows, "experiments")
     if not found:
-        talk.print("no training was judged yet; run `pawloop retrain`")
+        talk.print("no candidate was trained yet; run `pawloop retrain`")
 
 
 @experiments.command("compare")
@@ -78,4 +77,6 @@ def _found(problem: str | None) -> list[Experiment]:
 
 
 def _cell(value: object) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    if isinstance(value, list):
+        return " ".join(map(_cell, value))
+    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -26,6 +26,22 @@ if TYPE_CHECKING:
     from tasks.manifest import Dataset
 
 
+SHOWN = (
+    "run",
+    "backbone",
+    "image_size",
+    "chosen",
+    "rate",
+    "epochs",
+    "seed",
+    "validation_log_loss",
+    "accuracy",
+    "expected_cost",
+    "seconds",
+    "outcome",
+)
+
+
 @dataclass(frozen=True)
 class Experiment:
     """One candidate: what it was made from, what it gave, what became of it.
@@ -82,6 +98,12 @@ def log_trial(folder: Path, number: int, dataset: Dataset, seed: int, entries: S
         "candidate": best.told() | {"seconds": round(sum(one.seconds for one in entries), 2)},
     }
     durable.write_json(folder / "trials" / f"{number:03d}.json", record)
+
+
+def shown(one: Experiment) -> dict[str, object]:
+    """What of a row is worth a table's width, numbers to four digits."""
+    values = {name: getattr(one, name) for name in SHOWN}
+    return {name: round(v, 4) if isinstance(v, float) else v for name, v in values.items()}
 
 
 def compare(found: Sequence[Experiment], runs: Sequence[str]) -> dict[str, list[object]]:

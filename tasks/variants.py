@@ -27,6 +27,7 @@ from tasks.answer import Answers, answers, log_probabilities, outputs
 from tasks.calibrate import fit_temperature
 from tasks.candidate import FILES, Candidate, labels_of
 from tasks.evaluate import Evaluation, evaluate, largest_cost
+from tasks.familiar import Bank
 from tasks.manifest import Dataset
 from tasks.mistakes import worst
 from tasks.occlusion import Occlusion, occlusions
@@ -148,12 +149,12 @@ def _probed(
     )
 
 
-def _bank(candidate: Candidate, dataset: Dataset, on_progress: Progress) -> NDArray[np.float32]:
+def _bank(candidate: Candidate, dataset: Dataset, on_progress: Progress) -> Bank:
     photos = dataset.photos("train")[: familiar.MOST_ROWS]  # by id, so at random
     told = outputs(
         candidate.model("float32"), candidate.rule, dataset, photos, _counted(on_progress, "training photos")
     )
-    return familiar.unit(told["embedding"])
+    return Bank.of(told["embedding"])
 
 
 def _calibrated(
@@ -161,7 +162,7 @@ def _calibrated(
     candidate: Candidate,
     dataset: Dataset,
     problem: Problem,
-    bank: NDArray[np.float32],
+    bank: Bank,
     on_progress: Progress,
 ) -> tuple[Answers, Variant]:
     path, photos = candidate.model(precision), dataset.photos("validation")
@@ -173,7 +174,7 @@ def _calibrated(
     spread = familiar.spread(away)
     model = graphs.load(path)
     graphs.set_temperature(model, temperature)
-    graphs.save(graphs.with_novelty(model, bank, spread), path)
+    graphs.save(graphs.with_novelty(model, bank.centre, bank.rows, spread), path)
     scaled = np.exp(logits / temperature)
     novelty = (away[:, None] > spread[None]).mean(axis=1)
     own = Answers(

@@ -47,7 +47,7 @@ def test_up_ends_with_a_model_that_answers(stack: Stack) -> None:
 def test_the_story_of_a_run_is_in_prefects_ui(stack: Stack) -> None:
     artifacts = stack.prefect("/artifacts/filter")
     kinds = {artifact["type"] for artifact in artifacts}
-    assert kinds == {"progress", "markdown"}
+    assert kinds == {"progress", "markdown", "table"}
     report = next(a for a in artifacts if a["key"] == "sample-report")["data"]
     assert "data:image/png;base64," in report
     assert len(report) <= 200_000
