@@ -15,22 +15,27 @@ from typing import Final
 from bench import children, requests
 from bench.children import Child
 from bench.models import Model
-from bench.peers import APPS, PEERS, Peer
+from bench.peers import APPS, ENVIRONMENTS, PEERS, Peer
 from bench.requests import Form
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 OURS: Final = "Pawloop"
+WITH_OPENVINO: Final = "pawloop-openvino"  # its environment
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """One server. variables: its environment's, besides those that every peer gets."""
+    """One server. variables: its environment's, besides those that every peer gets.
+
+    python: that ours runs in, where it is another than this one.
+    """
 
     name: str
     form: Form = "raw"
     path: str = "/predict"
     variables: Mapping[str, str] = field(default_factory=dict)
     peer: Peer | None = None
+    python: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,16 @@ OUR_OWN: Final = (
 )
 
 
+def what_ours_takes() -> list[Contestant]:
+    """Ours with the variant and provider that it finds the fastest: as installed, and with OpenVINO."""
+    chooses = ours(PRECISION="auto", PROVIDER="auto")
+    python = ENVIRONMENTS / WITH_OPENVINO / "bin" / "python"
+    return [
+        Contestant(f"{OURS}, what it takes", variables=chooses),
+        Contestant(f"{OURS} with OpenVINO, what it takes", variables=chooses, python=python),
+    ]
+
+
 def everybody() -> list[Contestant]:
     """Ours and the peers, installed or not."""
     rivals = [Contestant(peer.name, peer.form, peer.path, peer.variables, peer) for peer in PEERS]
@@ -75,7 +90,7 @@ def running(who: Contestant, model: Model, ground: Range) -> Iterator[tuple[Chil
     folder, first = ground.requests(who.form, who.path)
     log = ground.folder / f"{who.name.replace(' ', '-').replace('/', '')}.log"
     if who.peer is None:
-        command: Sequence[str] = [sys.executable, "-m", "serve"]
+        command: Sequence[str] = [str(who.python or sys.executable), "-m", "serve"]
         place, variables = ROOT, {**_of_ours(model, port), **who.variables}
     else:
         command = who.peer.argv(port, ground.workers)

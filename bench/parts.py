@@ -10,7 +10,6 @@ import statistics
 import subprocess
 import sys
 import time
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,6 @@ from bench.bare import Bare
 from bench.contestants import ROOT, Contestant, Range, ours
 from bench.firing import fire
 from bench.models import RULE, Model
-from bench.peers import ENVIRONMENTS
 from pawloop import image
 
 _LEAST: Final = """
@@ -75,20 +73,6 @@ def _least_s(model: Path, photo: Path) -> float:
     if said.strip() != b"answered":
         raise RuntimeError("the bare script did not answer")
     return took
-
-
-def installed_mb() -> float:
-    """Size of an environment with what `.[serve]` needs, without the virtual environment's own pip."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["serve"]]
-    folder = ENVIRONMENTS / "pawloop-serve"
-    subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-    pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
-    subprocess.run(
-        [*pip, "install", "-q", "-c", str(ROOT / "constraints.txt"), *wanted], check=True, capture_output=True
-    )
-    subprocess.run([*pip, "uninstall", "-q", "-y", "pip", "setuptools"], check=True, capture_output=True)
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from bench import contestants, machine, models, parts, peers, pictures, race, report, rubbish, steady
+from bench import contestants, machine, models, own, parts, peers, pictures, race, report, rubbish, steady
 from bench.claims import Results
-from bench.contestants import OURS, Contestant, Range, ours
+from bench.contestants import Contestant, Range
 from bench.models import Model
 from bench.race import Laps, Race
 from pawloop import settings
@@ -123,7 +123,7 @@ class _Bench:
             self._int8(wanted, results, absent)
         if "start" in wanted:
             results.start = parts.start(model, ground, self.plain / "0000.jpg", 2 * pace.rounds)
-            results.installed_mb = parts.installed_mb()
+            results.installed_mb = own.installed_mb()
         if "large" in wanted:
             results.large = parts.large_photos(model, ground, self.test_data, pace.rounds, pace.seconds)
         if "tensors" in wanted:
@@ -157,8 +157,8 @@ class _Bench:
         model = self.made("mobilenet_v2", ("float32", "int8"))
         if "variant" in wanted:
             self.say("variant")
-            chosen = Contestant(f"{OURS}, what it takes", variables=ours(PRECISION="auto", PROVIDER="auto"))
-            results.variant = self.raced(model, [chosen, *_best_peers(results.race)], absent, (8, 32))
+            who = [*contestants.what_ours_takes(), *_best_peers(results.race)]
+            results.variant = self.raced(model, who, absent | _own(self.say), (8, 32))
         if "int8" in wanted:
             self.say("int8")
             for one in (model, self.made("efficientnet_lite0", ("float32", "int8"))):
@@ -168,7 +168,7 @@ class _Bench:
 
 def _best_peers(seen: Race | None) -> list[Contestant]:
     """The three with the most photos a second at 8 connections; all, where there was no race."""
-    peers = [one for one in contestants.everybody() if one.peer]
+    peers = [one for one in contestants.everybody() if one.peer and not one.peer.has_our_decoder]
     if seen is None:
         return peers
 
@@ -189,3 +189,13 @@ def _install(say: Callable[[str], None]) -> dict[str, str]:
             say(f"{environment}: {error}")
             absent |= {p.name: f"not installed: {error}" for p in peers.PEERS if p.environment == environment}
     return absent
+
+
+def _own(say: Callable[[str], None]) -> dict[str, str]:
+    """Make the environment of our server with OpenVINO; why it could not be, by the contestant's name."""
+    try:
+        own.environment(contestants.WITH_OPENVINO, own.OPENVINO)
+    except peers.NotInstalledError as error:
+        say(f"{contestants.WITH_OPENVINO}: {error}")
+        return {contestants.what_ours_takes()[1].name: f"not installed: {error}"}
+    return {}

@@ -19,7 +19,7 @@ from pawloop.registry import Registry
 from pawloop.settings import Settings
 from serve import access, feedback, health, infer, metrics, models, page, predict, problems, v2
 from serve.engine import Engine
-from serve.lane import Application
+from serve.express import Application
 from serve.loading import HeadStart
 from serve.recorder import Recorder
 from serve.shadow import Shadow
@@ -61,21 +61,22 @@ def create_app(settings: Settings, head_start: HeadStart | None = None) -> FastA
 
 def _lifespan(
     settings: Settings, served: Problem, head_start: HeadStart | None
-) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Live]]]:
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Live]]:
         engine = Engine(settings.thread_count, settings.queue)
         recorder = Recorder(settings)
         shadow = Shadow(engine, recorder, settings.max_pixels)
         counts = metrics.Metrics()
         registry = Registry(settings.store, served.name)
         watcher = Watcher(registry, engine, shadow, settings, counts.served, counts.refused, head_start)
-        app.state.live = Live(settings, served.classes, registry, engine, watcher, recorder, shadow, counts)
+        live = Live(settings, served.classes, registry, engine, watcher, recorder, shadow, counts)
+        app.state.live = live
         try:
             await anyio.to_thread.run_sync(watcher.start)
             if not engine.has_model:
                 log.warning("%s: %s", served.name, health.NO_MODEL)
-            yield
+            yield {"live": live}  # for connections, which know no application
         finally:
             watcher.stop()
             engine.stop()

@@ -7,6 +7,7 @@ uvicorn's protocol class; knows nothing about routes.
 from __future__ import annotations
 
 import asyncio
+from itertools import chain
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -61,9 +62,14 @@ class LimitedHeads(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """A head is whole."""
         self._is_in_head = False
+        # A body that came with its head was counted, too.
         if self._head_bytes > LIMIT_BYTES and _size(self.headers, self.url) > LIMIT_BYTES:
             self._refuse()
-            return
+        else:
+            self.begin()
+
+    def begin(self) -> None:
+        """A head is whole and not too large: answer the request."""
         super().on_headers_complete()
 
     def _refuse(self) -> None:
@@ -83,4 +89,4 @@ class LimitedHeads(HttpToolsProtocol):
 
 
 def _size(headers: list[tuple[bytes, bytes]], url: bytes) -> int:
-    return len(url) + sum(len(name) + len(value) for name, value in headers)
+    return len(url) + sum(map(len, chain.from_iterable(headers)))

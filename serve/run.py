@@ -50,14 +50,14 @@ def run(
     import uvicorn  # these take as long to import as the model to load, so both go on at once
 
     from serve.app import create_app
-    from serve.heads import LimitedHeads
+    from serve.lane import Lane
 
     app = create_app(settings, head_start)
     config = uvicorn.Config(
         calls.Logged(app) if settings.access_log else app,
         uds=None if uds is None else str(uds),
         root_path=root_path,
-        http=LimitedHeads,
+        http=Lane,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
         ws="none",
         lifespan="on",

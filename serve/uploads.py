@@ -47,9 +47,9 @@ class Upload:
 async def read(request: Request, settings: Settings) -> Upload:
     """The photos in a request's body. Raises HTTPException for what HTTP has a status for."""
     content_type = request.headers.get("content-type", "")
-    kind = content_type.partition(";")[0].strip().lower()
-    if not kind or kind.startswith("image/") or kind in _RAW:
+    if is_raw(content_type):
         return Upload([await body(request, settings)], is_list=False)
+    kind = _kind(content_type)
     if kind == "multipart/form-data":
         return await _parsed(_from_multipart, await body(request, settings), content_type)
     if kind == "application/json":
@@ -59,6 +59,12 @@ async def read(request: Request, settings: Settings) -> Upload:
         f'cannot read "{kind}"; send a photo as it is (image/*), files as multipart/form-data, '
         'or application/json with {"image": base64}',
     )
+
+
+def is_raw(content_type: str) -> bool:
+    """Whether a body of this type is one photo as it is."""
+    kind = _kind(content_type)
+    return not kind or kind.startswith("image/") or kind in _RAW
 
 
 async def body(request: Request, settings: Settings) -> bytes:
@@ -75,9 +81,16 @@ async def body(request: Request, settings: Settings) -> bytes:
         async with asyncio.timeout(settings.upload_timeout_s):
             return await _received(request, limit)
     except TimeoutError:
-        raise HTTPException(
-            408, f"the body did not arrive within {settings.upload_timeout_s:g} s", {"Connection": "close"}
-        ) from None
+        raise too_slow(settings.upload_timeout_s) from None
+
+
+def too_slow(limit_s: float) -> HTTPException:
+    """The error of a body that took too long."""
+    return HTTPException(408, f"the body did not arrive within {limit_s:g} s", {"Connection": "close"})
+
+
+def _kind(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 async def _received(request: Request, limit: int) -> bytes:

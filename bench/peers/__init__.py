@@ -1,7 +1,9 @@
 """The servers that ours is measured against: how each is installed, started and asked.
 
 Each lives in an environment of its own under `.peers/`, with the versions that its requirements file pins,
-and runs the app beside this file in the best way that its documentation offers. Knows nothing about load.
+and runs the app beside this file in the best way that its documentation offers; photos are decoded as the
+tutorial of Pillow has it. The strongest runs once more with our decoder, to tell what of the gap that is.
+Knows nothing about load.
 """
 
 from __future__ import annotations
@@ -40,12 +42,18 @@ class Peer:
     path: str = "/predict"
     variables: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def has_our_decoder(self) -> bool:
+        """Whether it decodes as ours does, which no documentation of its own told it."""
+        return "BENCH_OUR_DECODER" in self.variables
+
     def argv(self, port: int, workers: int) -> list[str]:
         """The command, filled in."""
         filled = self.command.format(bin=ENVIRONMENTS / self.environment / "bin", port=port, workers=workers)
         return filled.split()
 
 
+OUR_DECODER: Final = ", our decoder"
 _ONE_TORCH_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _UVICORN = "{bin}/uvicorn fastapi_onnx:app --host 127.0.0.1 --port {port} --no-access-log --log-level warning"
 _MLSERVER = {
@@ -74,6 +82,12 @@ PEERS: Final = (
         "fastapi",
         _UVICORN + " --workers {workers}",
         variables={"BENCH_ORT_THREADS": "1"},
+    ),
+    Peer(
+        f"FastAPI, def, a worker a core{OUR_DECODER}",
+        "fastapi",
+        _UVICORN + " --workers {workers}",
+        variables={"BENCH_ORT_THREADS": "1", "BENCH_OUR_DECODER": "1"},
     ),
     Peer("FastAPI, async def", "fastapi", _UVICORN, path="/predict-async"),
     Peer("LitServe, a worker a core", "litserve", "{bin}/python litserve_onnx.py"),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
 import random
 import re
+import subprocess
 import sys
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -21,6 +24,7 @@ from bench.load import Load
 from bench.race import Lap, Race, Standing
 from bench.rubbish import Rubbish
 from bench.steady import Growth, Swaps
+from pawloop import image
 from tests import published
 from tests.serve.running import running, settings
 
@@ -124,6 +128,31 @@ def test_targets_are_met_or_missed_as_the_numbers_say() -> None:
     assert not found["throughput by the best peer's, 32 connections: at least 1.15"]
     assert found["p99 while swapping, by its quiet value: at most 2"]
     assert not found["5xx but 503 in 500 mutated requests"]
+
+
+def test_a_peer_with_our_decoder_is_told_of_and_is_no_target() -> None:
+    given = results()
+    assert given.race
+    laps = {8: [Lap(380, 10, 12, 4.1, 0.98, 0)]}
+    given.race.standings.append(Standing(f"FastAPI{peers.OUR_DECODER}", laps, [140.0], [0.5]))
+    found = {claim.asked: claim for claim in claims.claims(given)}
+    assert found["throughput by the best peer's, 8 connections: at least 1.15"].is_met
+    told = found["throughput by that of a peer with our decoder, 8 connections"]
+    assert (told.is_met, told.found[:4]) == (None, "1.03")
+
+
+def test_peers_decode_to_what_the_model_was_trained_on_each_in_its_way() -> None:
+    folder = str(peers.APPS)
+    code = "import sys, pixels; sys.stdout.buffer.write(pixels.decoded(sys.stdin.buffer.read()).tobytes())"
+    photo = published.encoded(np.tile(np.arange(200, dtype=np.uint8)[:, None], (150, 1, 3)), "JPEG")
+    ours = image.decode(photo, image.Resize(224)).astype(int)
+    for variables, most in (({"BENCH_OUR_DECODER": "1"}, 0), ({}, 3)):
+        told = subprocess.run(
+            [sys.executable, "-c", code], input=photo, capture_output=True, check=True,
+            env={**os.environ, "PYTHONPATH": folder, **variables},
+        )  # fmt: skip
+        theirs = np.frombuffer(told.stdout, np.uint8).reshape(224, 224, 3)
+        assert np.abs(theirs - ours).max() <= most
 
 
 def test_the_page_shows_every_server_also_those_that_did_not_start(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 
 from pawloop.settings import Settings
 from serve.app import create_app
-from serve.heads import LimitedHeads
+from serve.lane import Lane
 from serve.run import listen
 from serve.state import Live
 from tests import published
@@ -58,9 +58,7 @@ class Running:
 def running(configured: Settings) -> Iterator[Running]:
     """Start a server, and stop it gracefully at the end."""
     app = create_app(configured)
-    config = uvicorn.Config(
-        app, log_level="error", access_log=False, lifespan="on", loop="uvloop", http=LimitedHeads
-    )
+    config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="on", loop="uvloop", http=Lane)
     server = uvicorn.Server(config)
     listener = listen("127.0.0.1", 0)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
+from pawloop import problem as problems
 from pawloop.journal import Journal
+from pawloop.problem import Shadow
 from pawloop.registry import Registry
+from tasks import release, shadowing
 from tests import published
 from tests.serve.running import running, settings, until
 
@@ -46,3 +51,24 @@ def test_a_challenger_that_is_damaged_is_refused_and_disturbs_nobody(tmp_path: P
         assert told["model"]["version"] == 1
         assert [refusal["version"] for refusal in told["refused"]] == [2]
         assert client.post("/predict", content=published.photo("red")).status_code == 200
+
+
+def test_a_retrain_promotes_once_live_photos_were_answered_beside_the_champion(tmp_path: Path) -> None:
+    configured = settings(tmp_path, journal="")
+    registry = Registry(configured.store, "colours")
+    published.champion(configured.store)
+    number = published.publish(configured.store, tilt=0.1).number
+    asked = problems.load(configured.problem).model_copy(update={"shadow": Shadow(photos=3, patience_s=60)})
+    with running(configured) as server, ThreadPoolExecutor(1) as flow:
+        refusal = partial(release.refusal, registry, number, server.url)
+        found = flow.submit(shadowing.observed, registry, number, asked, configured.journal_url, refusal)
+        with server.client() as client:
+            until(lambda: server.live.shadow.number == number)
+            photos = (published.photo((shade, 0, 0)) for shade in range(255, 0, -1))
+            until(lambda: client.post("/predict", content=next(photos)).is_success and found.done(), 30)
+            verdict = found.result()
+            registry.promote(number, verdict.summary, expected=1)
+            until(lambda: client.get("/readyz").json()["model"]["version"] == number)
+            until(lambda: server.live.shadow.number is None)
+    assert verdict.outcome == "promote"
+    assert registry.aliases().challenger is None

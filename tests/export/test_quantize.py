@@ -1,0 +1,90 @@
+"""int8 where the plain way is good, and where one layer is made sensitive on purpose."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from export import quantize
+from export.backbone import ARCHITECTURES
+
+SIZE = 32
+ARCHITECTURE = ARCHITECTURES["mobilenet_v2"]
+LAYERS = 9
+
+
+def core(outlier: float = 1.0) -> onnx.ModelProto:
+    """Nine convolutions; one channel between the fourth and the fifth is `outlier` times as large.
+
+    The fifth takes it back, so that in float the answer is the same whatever it is.
+    """
+    rng = np.random.default_rng(0)
+    nodes, constants, before, channels = [], [], "pixels", 3
+    for number in range(LAYERS):
+        weight = rng.normal(0, np.sqrt(2 / channels), (8, channels, 1, 1)).astype(np.float32)
+        if number == 3:
+            weight[0] = np.abs(weight[0]) * outlier  # never cut off by the Relu
+        elif number == 4:
+            weight[:, 0] /= outlier
+        constants.append(numpy_helper.from_array(weight, f"w{number}"))
+        nodes.append(helper.make_node("Conv", [before, f"w{number}"], [f"c{number}"], f"conv{number}"))
+        nodes.append(helper.make_node("Relu", [f"c{number}"], [f"r{number}"], f"relu{number}"))
+        before, channels = f"r{number}", 8
+    nodes.append(helper.make_node("GlobalAveragePool", [before], ["pooled"], "pool"))
+    nodes.append(helper.make_node("Flatten", ["pooled"], ["embedding"], "flat"))
+    graph = helper.make_graph(
+        nodes,
+        "core",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["N", 3, SIZE, SIZE])],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", 8])],
+        constants,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def images() -> NDArray[np.uint8]:
+    return np.random.default_rng(1).integers(0, 256, (12, SIZE, SIZE, 3), dtype=np.uint8)
+
+
+def error(model: onnx.ModelProto, plain: onnx.ModelProto) -> float:
+    pixels = np.random.default_rng(2).normal(0, 1, (8, 3, SIZE, SIZE)).astype(np.float32)
+    mine, theirs = (
+        ort.InferenceSession(one.SerializeToString()).run(None, {"pixels": pixels})[0]
+        for one in (model, plain)
+    )
+    return float((np.linalg.norm(mine - theirs, axis=1) / np.linalg.norm(theirs, axis=1)).mean())
+
+
+@pytest.fixture
+def attempts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many nodes were left in float, a number for each time that the quantiser ran."""
+    made: list[int] = []
+    real = quantize.quantize_static
+
+    def counted(*given: object, **named: object) -> None:
+        made.append(len(named["nodes_to_exclude"]))  # type: ignore[arg-type]  # a list
+        real(*given, **named)
+
+    monkeypatch.setattr(quantize, "quantize_static", counted)
+    return made
+
+
+def test_where_the_plain_way_is_good_nothing_else_is_tried(attempts: list[int]) -> None:
+    plain = core()
+    assert error(quantize.quantised(plain, images(), ARCHITECTURE), plain) < quantize.TOLERANCE
+    assert attempts == [0]
+
+
+def test_a_sensitive_layer_stays_in_float_and_the_rest_does_not(attempts: list[int]) -> None:
+    plain = core(outlier=3000)
+    found = quantize.quantised(plain, images(), ARCHITECTURE)
+    assert error(found, plain) < quantize.TOLERANCE
+    weights = {one.name: one.data_type for one in found.graph.initializer}
+    in_float = {f"w{n}" for n in range(LAYERS) if weights.get(f"w{n}") == TensorProto.FLOAT}
+    assert "w4" in in_float  # reads the channel
+    assert len(in_float) <= LAYERS // 2
+    assert 1 + 2 <= len(attempts) <= 1 + 2 + quantize._BLOCKS + quantize._BLOCKS // 2
