@@ -32,6 +32,9 @@ backbone = "efficientnet_lite0"
 fine_tune = "never"
 [gate]
 margin = 0.15
+[shadow]
+photos = 1
+patience_s = 60
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import shlex
 import subprocess
@@ -63,6 +64,8 @@ def test_another_seed_swaps_the_model_without_a_failed_call(stack: Stack) -> Non
         wait_until(lambda: 2 in caller.versions, 10, "version 2 answers")
     assert caller.failures == []
     assert caller.versions == {1, 2}
+    observed = json.loads((stack.store / "models" / "sample" / "2" / "shadow.json").read_text())
+    assert observed["outcome"] == "promote"
     assert stack.aliases()["champion"] == 2
 
 
@@ -113,7 +116,8 @@ def test_a_killed_run_and_worker_lose_nothing_and_the_next_run_succeeds(stack: S
     assert httpx.post(f"{stack.url}/predict", content=stack.photo()).status_code == httpx.codes.OK
     assert stack.aliases() == before
     wait_until(lambda: bool(workers(stack)), 30, "the worker is started again")
-    done = stack.run("pawloop", "retrain", "--seed", "2")
+    with Caller(stack.url, stack.photo()):  # a live photo, beside which the new model is seen
+        done = stack.run("pawloop", "retrain", "--seed", "2")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Version 3" in done.stdout
 
