@@ -32,6 +32,12 @@ backbone = "efficientnet_lite0"
 fine_tune = "never"
 [gate]
 margin = 0.15
+[tune]
+budget_s = 60
+trials = 1
+trial_s = 20
+backbones = []
+image_sizes = []
 [shadow]
 photos = 1
 patience_s = 60

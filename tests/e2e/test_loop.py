@@ -90,6 +90,15 @@ def test_the_command_line_knows_the_versions_and_rolls_back(stack: Stack) -> Non
     )
 
 
+def test_a_search_leaves_candidates_and_its_story(stack: Stack) -> None:
+    done = stack.run("prefect", "deployment", "run", "tune/weekly", "--watch")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert stack.flow_runs()[-1]["state_name"] == "Searched"
+    assert (stack.store / "tuned" / "sample" / "candidates.json").exists()
+    keys = {artifact["key"] for artifact in stack.prefect("/artifacts/filter")}
+    assert {"sample-search", "sample-experiments"} <= keys
+
+
 def engines(stack: Stack) -> list[psutil.Process]:
     return [p for p in stack.ours() if "prefect.engine" in " ".join(p.cmdline())]
 
