@@ -27,10 +27,13 @@ def main(
     part: Annotated[Part | None, typer.Argument(help="Which bench; all of them without a word.")] = None,
     quick: Annotated[bool, typer.Option(help="Short and rough, to see that it works.")] = False,
     out: Annotated[Path, typer.Option(help="Folder of the pages and pictures.")] = _OUT,
-    only: Annotated[list[str] | None, typer.Option(help="Of the server's bench, these parts alone.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Of the server's or training's, these parts alone.")
+    ] = None,
     rounds: Annotated[int, typer.Option(min=0, help="Rounds of the server's bench; 0 leaves it.")] = 0,
     seconds: Annotated[float, typer.Option(min=0, help="Of each of its measurements; 0 leaves it.")] = 0,
     share: Annotated[float, typer.Option(min=0, help="Part of its long trials; 0 leaves them.")] = 0,
+    budget: Annotated[float, typer.Option(min=0, help="Seconds of each training; 0 leaves it.")] = 0,
 ) -> None:
     """Measure, and write what was found.
 
@@ -42,6 +45,8 @@ def main(
             typer.echo(f"there is no bench of {one} yet", err=True)
         elif one is Part.SERVER:
             _server(out, quick, only or [], rounds, seconds, share)
+        elif one is Part.TRAINING:
+            _training(out, quick, only or [], budget)
         else:
             importlib.import_module(f"bench.{one}").run(out, quick)
 
@@ -58,6 +63,15 @@ def _server(out: Path, quick: bool, only: list[str], rounds: int, seconds: float
     pace = replace(pace, rounds=rounds or pace.rounds, seconds=seconds or pace.seconds)
     pace = pace.shortened(share) if share else pace
     server.run(out, quick, only, pace, lambda line: typer.echo(line, err=True))
+
+
+def _training(out: Path, quick: bool, only: list[str], budget_s: float) -> None:
+    from bench import training
+
+    unknown = set(only) - set(training.PARTS)
+    if unknown:
+        raise typer.BadParameter(f"{', '.join(unknown)}: of training there are {', '.join(training.PARTS)}")
+    training.run(out, quick, only, budget_s, lambda line: typer.echo(line, err=True))
 
 
 if __name__ == "__main__":

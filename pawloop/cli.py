@@ -70,7 +70,7 @@ def up(
 @app.command()
 def init(
     name: Annotated[str, typer.Argument(help="Name of the new problem, such as tools.")],
-    photos: Annotated[str, typer.Option(help="A folder or zip with a folder per class.")],
+    photos: Annotated[str, typer.Option(help="A folder or zip with a folder per class, or another source.")],
 ) -> None:
     """Write a commented problem file for your photos.
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -22,6 +23,8 @@ from pawloop.terminal import Json, ProblemName, bar, line, out, table, talk
 if TYPE_CHECKING:
     from tasks.browse import Summary
     from tasks.manifest import Dataset
+
+_MOST_RELABELLED: Final = 20  # photos that are named one by one
 
 data = typer.Typer(help="Dataset versions: what there is, what changed, what was set aside and why.")
 
@@ -109,8 +112,13 @@ def diff(
     labels = sorted({*change.added, *change.removed})
     rows = [[label, f"+{change.added.get(label, 0)}", f"-{change.removed.get(label, 0)}"] for label in labels]
     table(["class", "came", "went"], rows, f"{old.id} to {new.id}")
-    for photo, before, after in change.relabelled:
-        line(f"{photo}: {before} became {after}")
+    moved = Counter((before, after) for _, before, after in change.relabelled)
+    for (before, after), count in moved.most_common():
+        line(f"{count} photos: {before} became {after}")
+    for photo, before, after in change.relabelled[:_MOST_RELABELLED]:
+        line(f"  {photo}: {before} became {after}")
+    if len(change.relabelled) > _MOST_RELABELLED:
+        line(f"  and {len(change.relabelled) - _MOST_RELABELLED} more (--json lists all)")
     if change.rules_changed:
         line("the rules of curation changed")
     if not (rows or change.relabelled):

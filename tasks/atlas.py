@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 MOST_POINTS: Final = 2_000
 _NEIGHBOURS: Final = 6
 _FEWEST: Final = 30
+_PART: Final = 4_096  # photos whose neighbours are looked for at once
 
 
 @dataclass(frozen=True)
@@ -32,16 +33,25 @@ class Atlas:
     outliers: NDArray[np.int64]
 
 
-def atlas(embeddings: NDArray[np.float32], outlier_count: int = 24, seed: int = 0) -> Atlas | None:
+def atlas(embeddings: NDArray[np.floating], outlier_count: int = 24, seed: int = 0) -> Atlas | None:
     """A map of embeddings [N, D], of 2,000 of them where there are more; None where there are too few."""
     if len(embeddings) < _FEWEST:
         return None
     rows = np.sort(np.random.default_rng(seed).permutation(len(embeddings))[:MOST_POINTS])
-    unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-6)
-    distances, _ = NearestNeighbors(n_neighbors=_NEIGHBOURS).fit(unit[rows]).kneighbors(unit)
-    loneliness = distances[:, 1:].mean(1)  # a photo on the map is its own first neighbour
+    shown = _unit(embeddings[rows])
+    near = NearestNeighbors(n_neighbors=_NEIGHBOURS).fit(shown)
+    parts = (embeddings[start : start + _PART] for start in range(0, len(embeddings), _PART))
+    # A photo on the map is its own first neighbour.
+    loneliness = np.concatenate([near.kneighbors(_unit(part))[0][:, 1:].mean(1) for part in parts])
     outliers = np.argsort(-loneliness, kind="stable")[:outlier_count]
-    return Atlas(rows, _flat(unit[rows], seed), outliers)
+    return Atlas(rows, _flat(shown, seed), outliers)
+
+
+def _unit(embeddings: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Rows [M, D] at length one."""
+    values = embeddings.astype(np.float32)
+    unit: NDArray[np.float32] = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-6)
+    return unit
 
 
 def _flat(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float32]:

@@ -21,7 +21,7 @@ from pawloop.problem import Problem
 from tasks import verdict
 from tasks.doubted import doubted
 from tasks.look import Place, joined, looks
-from tasks.manifest import KEPT, versions
+from tasks.manifest import KEPT, Dataset, versions
 from tasks.measured import Memory
 from tasks.store import growing, store_errors, told, write
 from tasks.verdict import Past
@@ -84,11 +84,12 @@ def _past(store: Path, name: str) -> Past:
     before = versions(store, name)
     if not before:
         return Past()
-    rows = before[-1].rows(["id", "label", "verdict", "reason"])
+    last = Dataset.open(store, name, before[-1].id)
+    rows = last.rows(["id", "label", "verdict", "reason"])
     held = rows.filter(pc.equal(rows["verdict"], KEPT))["id"]
     reasons = {
         key: f'photos like it are labelled "{likely}"; put it there, or correct the others'
-        for key, likely in doubted(before[-1]).items()
+        for key, likely in doubted(last).items()
     }
     for row in rows.filter(pc.equal(rows["verdict"], verdict.WRONG)).to_pylist():
         reasons[row["id"], row["label"]] = row["reason"]

@@ -23,7 +23,7 @@ _HEADER: Final = ("file", "labelled", "looks like", "fit of the label, 0 to 1", 
 
 
 def listed(
-    dataset: Dataset, kept: pa.Table, embeddings: NDArray[np.float32], labels: NDArray[np.str_]
+    dataset: Dataset, kept: pa.Table, embeddings: NDArray[np.floating], labels: NDArray[np.str_]
 ) -> list[Suspect]:
     """The suspects of a version, the worst first, noted in its folder for the next curation."""
     found = suspects(embeddings, labels)

@@ -43,7 +43,7 @@ def explore(
     dataset: Dataset,
     problem: Problem,
     before: Dataset | None,
-    embeddings: NDArray[np.float32] | None = None,
+    embeddings: NDArray[np.floating] | None = None,
 ) -> Report:
     """Write the report of a version into its folder.
 

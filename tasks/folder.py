@@ -27,6 +27,11 @@ def names(root: Path) -> list[str]:
     """Every file below a folder, "/" between folders, in order; links are followed, once each."""
     if not root.exists():
         raise SourceError(f"{root}: there is no such folder; correct [data] sources")
+    if not root.is_dir():
+        raise SourceError(
+            f"{root}: neither a folder nor, by its name, an archive or a list of photos; give a folder or "
+            "zip with a folder per class, or a .csv"
+        )
     found = sorted(_below(root))
     if not found:
         raise SourceError(f"{root}: the folder is empty; put photos into it, one folder a class")

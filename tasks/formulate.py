@@ -6,13 +6,12 @@ Knows the names of class folders and TOML. Knows nothing about pixels.
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
 
 from pawloop import durable
 from pawloop import problem as problems
 from pawloop.errors import ProblemFileError, SourceError
-from tasks import folder, layout
+from tasks import sources
 
 _TEMPLATE = """\
 # Everything that the business decides about this classifier. docs/reference/problem-file.md explains
@@ -39,7 +38,7 @@ init = "imagenet"                 # or a .safetensors or .pth file, "champion", 
 offline = "efficientnet_lite0"    # taken when the ImageNet weights of `backbone` cannot be had
 
 [train]
-budget_s = {budget}               # seconds that fine-tuning may take
+budget_s = {budget}               # seconds for other candidates and for fine-tuning
 fine_tune = "auto"          # "always", "never"; auto leaves it when the frozen features are enough
 
 [gate]
@@ -50,24 +49,24 @@ _BUDGET_S = 20
 _MINIMUM = 0.8
 
 
-def formulate(name: str, photos: str, folder_of_problems: Path = problems.PROBLEMS) -> Path:
+def formulate(name: str, photos: str, store: Path, folder_of_problems: Path = problems.PROBLEMS) -> Path:
     """Write the problem file of photos that lie a folder per class, and return its path.
 
-    photos: a folder or a zip. A file that already names these photos is left as it is.
+    photos: any source. A file that already names these photos is left as it is.
     Raises SourceError when fewer than two classes are found, ProblemFileError when the name is taken
     by another problem.
     """
-    source = Path(photos).expanduser().resolve()
+    source = photos if "://" in photos else str(Path(photos).expanduser().resolve())
     path = folder_of_problems / f"{name}.toml"
     if path.exists():
-        if str(source) in problems.load(path).data.sources:
+        if source in problems.load(path).data.sources:
             return path
         raise ProblemFileError(f"{path}: exists and names other photos; choose another name, or edit it")
-    classes = _classes(source)
+    classes = _classes(source, store)
     text = _TEMPLATE.format(
         name=_toml(name),
         classes=_toml(classes),
-        sources=_toml([str(source)]),
+        sources=_toml([source]),
         first=_toml(classes[0]),
         second=_toml(classes[1]),
         budget=_BUDGET_S,
@@ -82,17 +81,8 @@ def formulate(name: str, photos: str, folder_of_problems: Path = problems.PROBLE
     return path
 
 
-def _classes(source: Path) -> list[str]:
-    if source.is_dir():
-        names = folder.names(source)
-    elif zipfile.is_zipfile(source):
-        with zipfile.ZipFile(source) as archive:
-            names = [info.filename for info in archive.infolist() if not info.is_dir()]
-    elif source.exists():
-        raise SourceError(f"{source}: neither a folder nor a zip; give a folder or zip of a folder per class")
-    else:
-        raise SourceError(f"{source}: no such folder or zip; correct the path")
-    found = layout.folders(names)
+def _classes(source: str, store: Path) -> list[str]:
+    found = sources.class_names(source, store)
     if len(found) < 2:
         have = f'only one class, "{found[0]}", was' if found else "no folder with photos was"
         raise SourceError(

@@ -67,10 +67,7 @@ class Dataset:
         except OSError as error:
             raise DatasetError(f"{dataset.manifest}: cannot be read: {error.strerror}") from None
         if found != said:
-            raise DatasetError(
-                f"{dataset.manifest}: is not the file that this version was made with (its hash differs); "
-                f"versions are immutable: delete the folder {dataset.folder} and run again"
-            )
+            raise dataset._damaged("is not the file that this version was made with (its hash differs)")
         return dataset
 
     @property
@@ -95,17 +92,17 @@ class Dataset:
 
     def rows(self, columns: list[str] | None = None) -> pa.Table:
         """Every file that was found, kept or set aside, with verdict and reason."""
-        return pq.read_table(self.manifest, columns=columns)
+        return self._read(columns)
 
     def kept(self, columns: list[str]) -> pa.Table:
         """The rows that were kept, in the order of their ids."""
         wanted = [*columns, *({"verdict"} - set(columns))]
-        return pq.read_table(self.manifest, columns=wanted, filters=pc.field("verdict") == KEPT)
+        return self._read(wanted, pc.field("verdict") == KEPT)
 
     def photos(self, side: Side) -> list[Photo]:
         """The photos of one side that were kept, in the order of their ids."""
         chosen = (pc.field("verdict") == KEPT) & (pc.field("side") == side)
-        table = pq.read_table(self.manifest, columns=_PHOTO_COLUMNS, filters=chosen)
+        table = self._read(_PHOTO_COLUMNS, chosen)
         return [_photo(row) for batch in table.to_batches(max_chunksize=4096) for row in batch.to_pylist()]
 
     def counts(self) -> dict[Side, dict[str, int]]:
@@ -119,6 +116,17 @@ class Dataset:
         Raises DatasetError that names a photo which changed or vanished since the version was made.
         """
         return read_photo(self.store, photo.location, photo.stored)
+
+    def _read(self, columns: list[str] | None, chosen: pc.Expression | None = None) -> pa.Table:
+        try:
+            return pq.read_table(self.manifest, columns=columns, filters=chosen)
+        except (pa.ArrowException, OSError) as error:
+            raise self._damaged(f"cannot be read: {error}") from None
+
+    def _damaged(self, what: str) -> DatasetError:
+        return DatasetError(
+            f"{self.manifest}: {what}; versions are immutable: delete the folder {self.folder} and run again"
+        )
 
 
 def home(store: Path, name: str) -> Path:

@@ -24,9 +24,10 @@ _FOLDS: Final = 5
 _DIRECTIONS: Final = 128
 _STRENGTH: Final = 0.01
 _MOST_FITTED: Final = 10_000  # photos that the directions are found among
+_PART: Final = 4_096  # photos that are turned into them at once
 
 
-def suspects(embeddings: NDArray[np.float32], labels: NDArray[np.str_], seed: int = 0) -> list[Suspect]:
+def suspects(embeddings: NDArray[np.floating], labels: NDArray[np.str_], seed: int = 0) -> list[Suspect]:
     """The suspected rows, the worst label first.
 
     embeddings: [N, D] of a backbone that never saw these labels. labels: [N]. A class of fewer than five
@@ -41,7 +42,9 @@ def suspects(embeddings: NDArray[np.float32], labels: NDArray[np.str_], seed: in
     if len(judged) < 2:
         return []
     given = np.searchsorted(judged, labels[rows])
-    probabilities = _out_of_fold(embeddings[rows], given, seed)  # [M, C]
+    with threadpool_limits(1):  # more threads only wait for one another: 20 s of CPU instead of 0.3
+        flat = _strongest(embeddings, rows, seed)
+        probabilities = _out_of_fold(flat, given, seed)  # [M, C]
     quality = get_label_quality_scores(given, probabilities, method="confidence_weighted_entropy")
     is_confident = find_label_issues(given, probabilities, filter_by="confident_learning", n_jobs=1)
     likely = probabilities.argmax(1)
@@ -58,19 +61,20 @@ def suspects(embeddings: NDArray[np.float32], labels: NDArray[np.str_], seed: in
     ]
 
 
-def _out_of_fold(embeddings: NDArray[np.float32], given: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
-    """[M, C] probabilities of each row by a model that was trained without it."""
-    with threadpool_limits(1):  # more threads only wait for one another: 20 s of CPU instead of 0.3
-        return _cross_validated(embeddings, given, seed)
-
-
-def _cross_validated(
-    embeddings: NDArray[np.float32], given: NDArray[np.int64], seed: int
-) -> NDArray[np.float64]:
-    some = np.random.default_rng(seed).permutation(len(embeddings))[:_MOST_FITTED]
-    directions = PCA(min(_DIRECTIONS, *embeddings[some].shape), svd_solver="randomized", random_state=seed)
-    flat = directions.fit(embeddings[some]).transform(embeddings)
+def _strongest(embeddings: NDArray[np.floating], rows: NDArray[np.int64], seed: int) -> NDArray[np.float32]:
+    """[M, K] of rows [M] in their strongest directions; of all embeddings only parts are copied."""
+    some = embeddings[np.random.default_rng(seed).permutation(rows)[:_MOST_FITTED]].astype(np.float32)
+    directions = PCA(min(_DIRECTIONS, *some.shape), svd_solver="randomized", random_state=seed).fit(some)
+    parts = [rows[start : start + _PART] for start in range(0, len(rows), _PART)]
+    flat: NDArray[np.float32] = np.concatenate(
+        [directions.transform(embeddings[part].astype(np.float32)) for part in parts]
+    )
     flat /= max(float(flat.std(0).mean()), 1e-12)
+    return flat
+
+
+def _out_of_fold(flat: NDArray[np.float32], given: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
+    """[M, C] probabilities of each row by a model that was trained without it."""
     probabilities: NDArray[np.float64] = cross_val_predict(
         LogisticRegression(C=_STRENGTH, max_iter=200),
         flat,

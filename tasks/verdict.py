@@ -80,6 +80,17 @@ def judged(table: pa.Table, memory: Memory, rules: Rules, past: Past) -> pa.Tabl
     return verdicts.with_columns(looks)
 
 
+class _File(NamedTuple):
+    """Where a file was found."""
+
+    name: str
+    source: str
+
+    def beside(self, other: _File) -> str:
+        """Its name in a sentence about another file; with its source where that is another one."""
+        return self.name if self.source == other.source else f"{self.name} of {self.source}"
+
+
 class _Verdicts:
     """The verdict on each row of a table: kept, unless a rule sets it aside. Most rows cost no Python."""
 
@@ -107,21 +118,23 @@ class _Verdicts:
         places = self._table["id"].combine_chunks().dictionary_encode().indices.to_numpy()
         rows = np.flatnonzero(np.bincount(places)[places] > 1)
         some = self._table.take(rows)
-        groups: dict[str, list[tuple[int, str | None, str]]] = {}
-        for row, id, label, name in zip(
-            rows.tolist(), *(some[n].to_pylist() for n in ("id", "label", "name"))
+        groups: dict[str, list[tuple[int, str | None, _File]]] = {}
+        files_of = map(_File, some["name"].to_pylist(), some["source"].to_pylist())
+        for row, id, label, file in zip(
+            rows.tolist(), some["id"].to_pylist(), some["label"].to_pylist(), files_of
         ):
-            groups.setdefault(id, []).append((row, label, name))
+            groups.setdefault(id, []).append((row, label, file))
         for id, files in groups.items():
-            named = {label: name for _, label, name in reversed(files) if label is not None}
-            kept = [(row, name) for row, _, name in files if self._is_kept[row]]
-            for number, (row, _) in enumerate(kept):
+            first = files[0][2]
+            named = {label: file.beside(first) for _, label, file in reversed(files) if label is not None}
+            kept = [(row, file) for row, _, file in files if self._is_kept[row]]
+            for number, (row, file) in enumerate(kept):
                 if len(named) > 1:
                     where = " and ".join(sorted(named.values()))
                     verdict = Verdict(TWO_CLASSES, f"the same photo is {where}; delete the wrong one")
                     self._set_aside(row, verdict)
                 elif number:
-                    self._set_aside(row, Verdict(COPY, f"the same file as {kept[0][1]}", id))
+                    self._set_aside(row, Verdict(COPY, f"the same file as {kept[0][1].beside(file)}", id))
 
     def judge_the_doubted(self, doubted: Mapping[tuple[str, str], str]) -> None:
         """Photos whose label is probably wrong, as the version before found."""
@@ -140,7 +153,8 @@ class _Verdicts:
         rows = np.unique(found)  # only those that are in a pair
         some = self._table.take(rows)
         is_held = pc.is_in(some["id"], held).to_numpy()
-        ids, names, labels = (some[name].to_pylist() for name in ("id", "name", "label"))
+        ids, labels = some["id"].to_pylist(), some["label"].to_pylist()
+        files = list(map(_File, some["name"].to_pylist(), some["source"].to_pylist()))
         order = sorted(range(len(rows)), key=lambda n: (not is_held[n], ids[n]))
         rank = np.empty(len(rows), np.int64)
         rank[order] = np.arange(len(rows))
@@ -151,7 +165,7 @@ class _Verdicts:
         for later, earlier in stepped_aside(pairs[is_new[pairs[:, 1]]].tolist()):
             one, other = order[later], order[earlier]
             label = "" if labels[one] == labels[other] else f', which is labelled "{labels[other]}"'
-            reason = f"nearly the same picture as {names[other]}{label}"
+            reason = f"nearly the same picture as {files[other].beside(files[one])}{label}"
             self._set_aside(int(rows[one]), Verdict(TWIN, reason, ids[other]))
 
     def with_columns(self, looks: pa.Table) -> pa.Table:

@@ -101,7 +101,8 @@ def test_diff_tells_what_came_went_and_changed_its_class(versions: tuple[Dataset
     assert change["added"] == {"cat": 2, "dog": 2}
     assert [moved[1:] for moved in change["relabelled"]] == [["dog", "cat"]]
     assert "cat\t+2\t-0" in page
-    assert ": dog became cat" in page
+    assert "1 photos: dog became cat" in page
+    assert f"{change['relabelled'][0][0]}: dog became cat" in page
 
 
 def test_quarantine_gives_each_file_its_reason(versions: tuple[Dataset, Dataset]) -> None:

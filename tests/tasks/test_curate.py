@@ -17,7 +17,6 @@ from pawloop.errors import SourceError
 from pawloop.image import photo_id
 from tasks.collect import collect
 from tasks.curate import curate
-from tasks.layout import is_photo
 from tasks.measure import measure
 from tests.tasks.albums import album, curated, made, photo, picture, problem, reasons, verdicts
 
@@ -87,6 +86,15 @@ def test_exact_copies_are_set_aside_and_make_no_new_version(tmp_path: Path) -> N
 
     assert after.set_aside == {"exact duplicate": 1}
     assert made(problem(folder), tmp_path / "store").id == alone.id
+
+
+def test_a_copy_in_another_source_is_named_with_its_source(tmp_path: Path) -> None:
+    one, other = (album(tmp_path / name, each=1) for name in ("one", "other"))
+
+    dataset = made(problem(one, other), tmp_path / "store")
+
+    assert dataset.facts()["set_aside"] == {"exact duplicate": 2}
+    assert reasons(dataset)["cat/cat000.jpg"] == f"the same file as cat/cat000.jpg of {one}"
 
 
 def test_one_photo_under_two_classes_is_set_aside_in_both(tmp_path: Path) -> None:
@@ -205,16 +213,16 @@ def test_every_awkward_file_gets_a_verdict(tmp_path: Path) -> None:
     awkward = settings.load().test_data.absolute() / "awkward"
     if not awkward.exists():
         pytest.skip(f"{awkward} is not there (PAWLOOP_TEST_DATA)")
-    folder = album(tmp_path / "photos")
-    photos = {path.name for path in awkward.iterdir() if path.suffix not in (".csv", ".txt")}
-    for name in photos:
-        shutil.copy(awkward / name, folder / "cat" / name)
+    files = sorted(path for path in awkward.iterdir() if path.suffix not in (".csv", ".txt"))
+    listed = tmp_path / "list.csv"  # which takes files of any name, as no folder does
+    listed.write_text("path,label\n" + "".join(f'"{path}",cat\n' for path in files))
 
-    dataset = made(problem(folder), tmp_path / "store")
+    dataset = made(problem(album(tmp_path / "photos"), listed), tmp_path / "store")
 
     judged = verdicts(dataset)
-    assert all(name in {path.rpartition("/")[2] for path in judged} for name in photos if is_photo(name))
+    assert {str(path) for path in files} <= set(judged)
     assert all(reasons(dataset)[name] for name, verdict in judged.items() if verdict != "kept")
+    assert sum(verdict != "kept" for verdict in judged.values()) > 20
 
 
 def measure_id(quality: int) -> str:

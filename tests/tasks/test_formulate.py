@@ -9,8 +9,12 @@ import pytest
 
 from pawloop import problem as problems
 from pawloop.errors import ProblemFileError, SourceError
-from tasks.formulate import formulate
+from tasks import formulate as formulating
 from tests import published
+
+
+def formulate(name: str, source: str, problems: Path) -> Path:
+    return formulating.formulate(name, source, problems / "store", problems)
 
 
 def photos(folder: Path, *classes: str) -> Path:
@@ -34,6 +38,12 @@ def test_a_zip_of_folders_will_do(tmp_path: Path) -> None:
         for path in folder.rglob("*.jpg"):
             file.write(path, path.relative_to(tmp_path))
     assert problems.load(formulate("mine", str(archive), tmp_path)).classes == ("cat", "dog")
+
+
+def test_a_list_names_its_classes_itself(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path,label\n1.jpg,dog\n2.jpg,cat\n")
+    path = formulate("mine", str(tmp_path / "list.csv"), tmp_path)
+    assert problems.load(path).classes == ("cat", "dog")
 
 
 def test_the_same_photos_again_leave_an_edited_file_alone(tmp_path: Path) -> None:
@@ -67,7 +77,7 @@ def test_fewer_than_two_classes_are_told(tmp_path: Path, classes: tuple[str, ...
 
 def test_what_is_neither_folder_nor_zip_is_told(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("x")
-    with pytest.raises(SourceError, match="neither a folder nor a zip"):
+    with pytest.raises(SourceError, match="neither a folder nor, by its name"):
         formulate("mine", str(tmp_path / "x.txt"), tmp_path)
-    with pytest.raises(SourceError, match="no such folder or zip"):
+    with pytest.raises(SourceError, match="no such folder"):
         formulate("mine", str(tmp_path / "none"), tmp_path)

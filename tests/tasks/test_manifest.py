@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -87,3 +89,24 @@ def test_a_store_can_be_moved_with_the_photos_that_it_keeps(tmp_path: Path) -> N
     moved = Dataset.open(tmp_path / "moved", dataset.name, dataset.id)
 
     assert all(moved.read(one) for side in SIDES for one in moved.photos(side))
+
+
+@pytest.mark.parametrize("damage", [lambda content: content + b"x", lambda content: content[:200]])
+def test_a_damaged_version_before_is_named_and_without_it_all_goes_on(
+    dataset: Dataset, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    about = problem(album(tmp_path / "photos", each=21))
+    dataset.manifest.write_bytes(damage(dataset.manifest.read_bytes()))
+
+    with pytest.raises(DatasetError, match=f"delete the folder {dataset.folder} and run again"):
+        made(about, dataset.store)
+    shutil.rmtree(dataset.folder)
+
+    assert made(about, dataset.store).kept(["id"]).num_rows == 42
+
+
+def test_a_manifest_that_is_no_parquet_is_told_to_whoever_reads_it(dataset: Dataset) -> None:
+    dataset.manifest.write_bytes(b"by hand")
+
+    with pytest.raises(DatasetError, match="cannot be read"):
+        dataset.photos("train")

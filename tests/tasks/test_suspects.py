@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tasks.atlas import atlas
 from tasks.doubted import doubted
 from tasks.explore import explore
 from tasks.manifest import Dataset
@@ -93,3 +95,21 @@ def test_a_corrected_label_is_taken_again(mislabelled: Path, tmp_path: Path) -> 
     (mislabelled / "dog" / "cat000.jpg").rename(mislabelled / "cat" / "cat000.jpg")
 
     assert verdicts(made(about, store))["cat/cat000.jpg"] == "kept"
+
+
+def test_neither_suspects_nor_the_map_copy_all_embeddings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.atlas._flat", lambda vectors, seed: vectors[:, :2])  # it sees a sample alone
+    count, width = 40_000, 640
+    labels = np.array(["cat", "dog"])[np.arange(count) % 2]
+    embeddings = np.zeros((count, width), np.float16)
+    centres = 0.2 * (np.arange(count)[:, None] % 2)
+    embeddings[:, :64] = np.random.default_rng(0).normal(centres, 1, (count, 64))
+
+    tracemalloc.start()
+    found, drawn = suspects(embeddings, labels), atlas(embeddings)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert found
+    assert drawn is not None
+    assert peak < count * width * 4  # what they all take in float32
