@@ -34,6 +34,7 @@ def main(
     seconds: Annotated[float, typer.Option(min=0, help="Of each of its measurements; 0 leaves it.")] = 0,
     share: Annotated[float, typer.Option(min=0, help="Part of its long trials; 0 leaves them.")] = 0,
     budget: Annotated[float, typer.Option(min=0, help="Seconds of each training; 0 leaves it.")] = 0,
+    folds: Annotated[int, typer.Option(min=0, max=5, help="Folds of training's bench; 0 leaves it.")] = 0,
 ) -> None:
     """Measure, and write what was found.
 
@@ -46,7 +47,7 @@ def main(
         elif one is Part.SERVER:
             _server(out, quick, only or [], rounds, seconds, share)
         elif one is Part.TRAINING:
-            _training(out, quick, only or [], budget)
+            _training(out, quick, only or [], budget, folds)
         else:
             importlib.import_module(f"bench.{one}").run(out, quick)
 
@@ -65,13 +66,13 @@ def _server(out: Path, quick: bool, only: list[str], rounds: int, seconds: float
     server.run(out, quick, only, pace, lambda line: typer.echo(line, err=True))
 
 
-def _training(out: Path, quick: bool, only: list[str], budget_s: float) -> None:
+def _training(out: Path, quick: bool, only: list[str], budget_s: float, fold_count: int) -> None:
     from bench import training
 
     unknown = set(only) - set(training.PARTS)
     if unknown:
         raise typer.BadParameter(f"{', '.join(unknown)}: of training there are {', '.join(training.PARTS)}")
-    training.run(out, quick, only, budget_s, lambda line: typer.echo(line, err=True))
+    training.run(out, quick, only, budget_s, fold_count, lambda line: typer.echo(line, err=True))
 
 
 if __name__ == "__main__":
