@@ -7,10 +7,12 @@ calibration pixels; whether the result may serve is judged on validation photos 
 
 from __future__ import annotations
 
+import io
 import logging
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +40,7 @@ log = logging.getLogger(__name__)
 TOLERANCE: Final = 0.2
 _COMPARED: Final = 8  # images; a fifth of a second
 _RANKED_WITH: Final = 8
+_SEARCH_S: Final = 15.0  # after which no further way is tried; a night's time is for training
 _BLOCKS: Final = 8  # of consecutive nodes; at most half of them stay in float, or little would be gained
 
 
@@ -74,12 +77,13 @@ class _Search:
         self._pixels = pixels  # [N, 3, S, S]
         self._wanted = wanted  # [K, D]
         self._names = [node.name for node in onnx.load(prepared).graph.node]
+        self._until = time.monotonic() + _SEARCH_S
 
     def closest(self) -> ModelProto:
         best = self._tried(CalibrationMethod.MinMax)
         # Percentiles took twice as long and were no better where the plain way was good.
         for method in (CalibrationMethod.Percentile, CalibrationMethod.Entropy):
-            if best.is_close:
+            if best.is_close or self._is_over:
                 return best.model
             best = min(best, self._tried(method), key=lambda found: found.error)
         if best.is_close:
@@ -92,10 +96,14 @@ class _Search:
             found = self._tried(best.method, [*in_float, *block])
             if found.error < best.error:
                 best, in_float = found, [*in_float, *block]
-            if best.is_close:
+            if best.is_close or self._is_over:
                 break
         log.info("%d of %d nodes stay in float, error %.3f", len(in_float), len(self._names), best.error)
         return best
+
+    @property
+    def _is_over(self) -> bool:
+        return time.monotonic() > self._until
 
     def _by_harm(self, method: CalibrationMethod) -> list[list[str]]:
         """Blocks of nodes, first the one that moves the output most when it alone is quantised."""
@@ -104,6 +112,7 @@ class _Search:
         harm = {
             number: self._tried(method, sorted({*self._names} - {*block}), _RANKED_WITH).error
             for number, block in enumerate(blocks)
+            if not self._is_over
         }
         return [blocks[number] for number in sorted(harm, key=lambda number: -harm[number])]
 
@@ -170,9 +179,10 @@ def _distance(found: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
 
 @contextmanager
 def _told_nothing() -> Iterator[None]:
-    """The quantiser warns of what was done already, on the root logger and on its own."""
+    """The quantiser warns of what was done already, on the root logger, and prints how it calibrates."""
     logging.getLogger().disabled = True
     try:
-        yield
+        with redirect_stdout(io.StringIO()):
+            yield
     finally:
         logging.getLogger().disabled = False

@@ -88,3 +88,12 @@ def test_a_sensitive_layer_stays_in_float_and_the_rest_does_not(attempts: list[i
     assert "w4" in in_float  # reads the channel
     assert len(in_float) <= LAYERS // 2
     assert 1 + 2 <= len(attempts) <= 1 + 2 + quantize._BLOCKS + quantize._BLOCKS // 2
+
+
+def test_a_search_without_time_left_gives_the_closest_so_far(
+    attempts: list[int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(quantize, "_SEARCH_S", -1.0)
+    quantize.quantised(core(outlier=3000), images(), ARCHITECTURE)
+    assert attempts == [0]
+    assert capsys.readouterr().out == ""
