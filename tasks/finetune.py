@@ -44,7 +44,7 @@ class Tuning:
     smoothing: of labels. weight_decay: of AdamW.
     """
 
-    rate: float = 2e-4
+    rate: float = 4e-4
     decay: float = 0.9
     smoothing: float = 0.05
     weight_decay: float = 0.01
