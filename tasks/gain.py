@@ -17,6 +17,7 @@ from pawloop.decision import incurred
 from tasks import calibrate, finetune
 from tasks.answer import Answers
 from tasks.contest import Contest, Entry, Progress
+from tasks.evaluate import largest_cost
 from tasks.paired import lower_bound, upper_bound
 from tasks.recipe import Recipe
 from tasks.trials import Trial
@@ -71,7 +72,7 @@ def gain(search: Search, pair: tuple[Trial, Trial], on_progress: Progress) -> Ga
         right.append(float((answers.labels == labels).mean()))
         photos = len(labels)
     difference = costs[1] - costs[0]
-    largest = max(problem.costs.ask, float(problem.costs.matrix.max()))
+    largest = largest_cost(problem.costs)
     return Gain(
         float(difference.mean()),
         lower_bound(difference, largest),

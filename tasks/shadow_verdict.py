@@ -16,6 +16,7 @@ from pawloop.card import Bar, Verdict
 from pawloop.decision import Costs
 from pawloop.journal import Paired, Prediction
 from pawloop.problem import Problem, Shadow
+from tasks.evaluate import largest_cost
 from tasks.intervals import wilson
 from tasks.paired import lower_bound, upper_bound
 
@@ -87,7 +88,7 @@ def _cost_difference(some: Sequence[Paired], whose: str, problem: Problem, may_s
     true = [_place(problem.classes, pair.label.label) for pair in some if pair.label]
     mine = _paid(true, [pair.challenger for pair in some], costs, problem.classes)
     theirs = _paid(true, [pair.champion for pair in some], costs, problem.classes)
-    difference, largest = mine - theirs, max(costs.ask, float(costs.matrix.max()))
+    difference, largest = mine - theirs, largest_cost(costs)
     low, high = lower_bound(difference, largest), upper_bound(difference, largest)
     is_within = True if may_support and high <= margin else None
     return Bar(
