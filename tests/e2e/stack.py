@@ -154,6 +154,23 @@ class Stack:
         found: list[dict[str, Any]] = self.prefect("/flow_runs/filter", {"sort": "EXPECTED_START_TIME_ASC"})
         return [run for run in found if run["state_type"] != "SCHEDULED"]
 
+    def schedules(self) -> dict[str, tuple[str, bool]]:
+        """By deployment: its schedule's address in Prefect's API, and whether that is active."""
+        places = f"{self.environment['PREFECT_API_URL']}/deployments"
+        return {
+            deployment["name"]: (f"{places}/{deployment['id']}/schedules/{found['id']}", found["active"])
+            for deployment in self.prefect("/deployments/filter")
+            for found in deployment["schedules"]
+        }
+
+    def pause_schedules(self) -> None:
+        """Wait until `up` has made them, then pause them: at any hour, only the tests start runs."""
+        wait_until(lambda: answers(f"{self.environment['PREFECT_API_URL']}/health"), 60, "Prefect answers")
+        wait_until(lambda: len(self.schedules()) == 2, 60, "both deployments have a schedule")
+        assert all(is_active for _, is_active in self.schedules().values())
+        for address, _ in self.schedules().values():
+            httpx.patch(address, json={"active": False}).raise_for_status()
+
     def aliases(self) -> dict[str, Any]:
         path = self.store / "models" / "sample" / "aliases.json"
         aliases: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
@@ -203,3 +220,11 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> No
     while not condition():
         assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s: {what}"
         time.sleep(0.2)
+
+
+def answers(url: str) -> bool:
+    try:
+        httpx.get(url)
+    except httpx.HTTPError:
+        return False
+    return True

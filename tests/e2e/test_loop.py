@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.e2e.stack import Caller, Stack, wait_until
+from tests.e2e.stack import Caller, Stack, answers, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     made = Stack(tmp_path_factory.mktemp("stack"))
     made.start()
+    made.pause_schedules()
     yield made
     made.stop()
     for process in made.ours():
@@ -32,7 +33,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             process.kill()
 
 
-def test_up_ends_with_a_model_that_answers(stack: Stack) -> None:
+def test_up_ends_with_a_model_thatanswers(stack: Stack) -> None:
     stack.await_line("Pawloop is ready: sample version 1")
     command = shlex.split(stack.await_line(r"^  curl -s"))
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -110,7 +111,7 @@ def workers(stack: Stack) -> list[psutil.Process]:
 def test_a_killed_server_answers_again(stack: Stack) -> None:
     [server] = [p for p in stack.ours() if p.cmdline()[1:] == ["-m", "serve"]]
     server.kill()
-    wait_until(lambda: not server.is_running() and _answers(stack.url), 30, "another server answers")
+    wait_until(lambda: not server.is_running() and answers(stack.url), 30, "another server answers")
     assert httpx.post(f"{stack.url}/predict", content=stack.photo()).status_code == httpx.codes.OK
 
 
@@ -131,23 +132,12 @@ def test_a_killed_run_and_worker_lose_nothing_and_the_next_run_succeeds(stack: S
     assert "Version 3" in done.stdout
 
 
-def schedule(stack: Stack) -> tuple[str, bool]:
-    """Address of the nightly schedule in Prefect's API, and whether it is active."""
-    [deployment] = [one for one in stack.prefect("/deployments/filter") if one["name"] == "nightly"]
-    [found] = deployment["schedules"]
-    api = stack.environment["PREFECT_API_URL"]
-    return f"{api}/deployments/{deployment['id']}/schedules/{found['id']}", found["active"]
-
-
 def test_started_again_it_retrains_nothing_and_ctrl_c_leaves_no_process(stack: Stack) -> None:
-    address, is_active = schedule(stack)
-    assert is_active
-    httpx.patch(address, json={"active": False}).raise_for_status()
     assert stack.stop() == 0
     assert stack.ours() == []
     stack.start()
     stack.await_line("Pawloop is ready: sample version 3", 60)
-    assert not schedule(stack)[1], "a schedule that somebody paused stays paused"
+    assert not stack.schedules()["nightly"][1], "a schedule that somebody paused stays paused"
     assert not any("database is locked" in line for line in stack.lines)
     assert stack.stop() == 0
     assert stack.ours() == []
@@ -159,17 +149,9 @@ def test_a_taken_port_is_named_before_anything_starts(stack: Stack, tmp_path: Pa
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as holder:
-        wait_until(lambda: _answers(stack.url), 10, "the other server is up")
+        wait_until(lambda: answers(stack.url), 10, "the other server is up")
         said = stack.run("pawloop", "up")
         holder.terminate()
     assert said.returncode == 1
     assert f"PAWLOOP_PORT: port {stack.port}" in said.stderr
     assert str(holder.pid) in said.stderr
-
-
-def _answers(url: str) -> bool:
-    try:
-        httpx.get(url)
-    except httpx.HTTPError:
-        return False
-    return True
