@@ -27,8 +27,9 @@ from export.backbone import ARCHITECTURES, Architecture, Network, normalised
 from export.quantize import quantised
 from pawloop import image
 from pawloop.card import Card, Dataset, Precision, Variant, Verdict, self_test_images
-from pawloop.problem import Backbone, Problem
+from pawloop.problem import Problem
 from pawloop.registry import Registry
+from pawloop.sections import Backbone
 from pawloop.session import Session
 from tasks import weights
 

@@ -25,9 +25,8 @@ from bench.stages import Task
 from bench.took import Took
 from pawloop.settings import usable_cores
 from tasks.answer import answers, log_probabilities
-from tasks.candidate import labels_of
 from tasks.intervals import Interval, wilson
-from tasks.manifest import Dataset
+from tasks.manifest import Dataset, labels_of
 
 _TIMES: Final = 10  # as long as ours may the peer train
 

@@ -20,7 +20,7 @@ from bench.models import Model
 from bench.race import Laps, Race
 from pawloop import settings
 from pawloop.card import Precision
-from pawloop.problem import Backbone
+from pawloop.sections import Backbone
 
 PARTS: Final = (
     "race",

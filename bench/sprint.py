@@ -21,9 +21,8 @@ from bench.stages import Lesson, Task
 from bench.took import Took
 from pawloop.settings import usable_cores
 from tasks.answer import answers
-from tasks.candidate import labels_of
 from tasks.extractors import Output
-from tasks.manifest import Dataset, Side
+from tasks.manifest import Dataset, Side, labels_of
 from tasks.place import path_of
 
 _NEW: Final = 0.05

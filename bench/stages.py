@@ -12,7 +12,8 @@ from typing import Literal
 from bench.took import Clock, Took
 from export import onnx as graphs
 from pawloop.image import Resize
-from pawloop.problem import Backbone, Problem
+from pawloop.problem import Problem
+from pawloop.sections import Backbone
 from tasks import candidate, variants
 from tasks.answer import Answers, answers
 from tasks.candidate import Candidate

@@ -23,7 +23,7 @@ from bench.sprint import Course
 from bench.stages import Task
 from bench.training_claims import Results
 from pawloop import settings
-from pawloop.problem import Backbone
+from pawloop.sections import Backbone
 from tasks.place import path_of
 from tasks.sample import SampleSpec, write
 

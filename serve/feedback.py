@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from pawloop.errors import nearest
-from pawloop.problem import same_form
+from pawloop.sections import same_form
 from serve import problems, state, uploads
 from serve.routes import Bare
 

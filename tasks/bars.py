@@ -12,7 +12,7 @@ from typing import Final
 from scipy.stats import norm
 
 from pawloop.card import Bar
-from pawloop.problem import Gate
+from pawloop.sections import Gate
 from tasks.evaluate import Evaluation
 from tasks.intervals import wilson
 

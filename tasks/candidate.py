@@ -72,12 +72,6 @@ def export(trained: Trained, dataset: Dataset, problem: Problem, run: Path) -> C
     return Candidate(folder, rule, difference)
 
 
-def labels_of(photos: list[Photo], classes: tuple[str, ...]) -> NDArray[np.int64]:
-    """[N] each photo's class as its place among the classes."""
-    place = {name: index for index, name in enumerate(classes)}
-    return np.array([place[photo.label] for photo in photos], np.int64)
-
-
 def _whole(core: ModelProto, network: Network, architecture: Architecture, size: int) -> ModelProto:
     model = graphs.fronted(core, architecture, size)
     return graphs.classifier(model, network.head.weight.detach().numpy(), network.head.bias.detach().numpy())

@@ -22,7 +22,7 @@ from pawloop.registry import read_card
 from tasks.provenance import code_version, machine
 
 if TYPE_CHECKING:
-    from tasks.contest import Entry
+    from tasks.entry import Entry
     from tasks.manifest import Dataset
 
 

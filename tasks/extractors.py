@@ -17,7 +17,7 @@ from export import onnx as graphs
 from export.backbone import ARCHITECTURES, Architecture, Network
 from pawloop import durable
 from pawloop.image import Resize
-from pawloop.problem import Backbone
+from pawloop.sections import Backbone
 from tasks.features import Extractor, Progress, Wanted, features
 from tasks.manifest import SIDES, Dataset
 from tasks.weights import Pretrained

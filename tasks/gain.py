@@ -16,8 +16,10 @@ from scipy.special import softmax
 from pawloop.decision import incurred
 from tasks import calibrate, finetune
 from tasks.answer import Answers
-from tasks.contest import Contest, Entry, Progress
+from tasks.contest import Contest
+from tasks.entry import Entry
 from tasks.evaluate import largest_cost
+from tasks.inputs import Progress
 from tasks.paired import lower_bound, upper_bound
 from tasks.recipe import Recipe
 from tasks.trials import Trial
@@ -84,8 +86,8 @@ def gain(search: Search, pair: tuple[Trial, Trial], on_progress: Progress) -> Ga
 
 def _answered(contest: Contest, entry: Entry) -> tuple[Answers, NDArray[np.int64]]:
     """What the network says of the test photos, at the temperature that suits the validation photos."""
-    held = contest.activations(entry.net, "validation", 0, entry.network)
+    held = contest.inputs.activations(entry.net, "validation", 0, entry.network)
     temperature = calibrate.fit_temperature(finetune.logits(entry.network, held.values), held.labels)
-    asked = contest.activations(entry.net, "test", 0, entry.network)
+    asked = contest.inputs.activations(entry.net, "test", 0, entry.network)
     logits = finetune.logits(entry.network, asked.values)
     return Answers.of(softmax(logits / temperature, axis=1)), asked.labels

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pawloop.card import Bar, Verdict
 from pawloop.decision import Costs, incurred
-from pawloop.problem import Gate
+from pawloop.sections import Gate
 from tasks.answer import Answers, log_probabilities
 from tasks.bars import FileFacts, absolute
 from tasks.evaluate import Evaluation, largest_cost

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pawloop import settings
 from pawloop.errors import JournalError, SourceError
 from pawloop.journal import Journal, Labelled
-from pawloop.problem import same_form
+from pawloop.sections import same_form
 from tasks.manifest import Side
 from tasks.offer import Listing, Offer
 

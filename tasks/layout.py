@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from pawloop.errors import nearest
 from pawloop.image import SUFFIXES
-from pawloop.problem import same_form
+from pawloop.sections import same_form
 from tasks.manifest import Side
 
 _SIDE_FOLDERS: Final[dict[str, Side]] = {

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, Self, get_args
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from pawloop import durable
 from pawloop.errors import DatasetError
@@ -141,6 +143,12 @@ def versions(store: Path, name: str) -> list[Dataset]:
         dataset = Dataset(store, name, path.parent.name)
         found.append((dataset.facts()["created_at"], dataset.id, dataset))
     return [dataset for *_, dataset in sorted(found, key=lambda item: item[:2])]
+
+
+def labels_of(photos: list[Photo], classes: tuple[str, ...]) -> NDArray[np.int64]:
+    """[N] each photo's class as its place among the classes."""
+    place = {name: index for index, name in enumerate(classes)}
+    return np.array([place[photo.label] for photo in photos], np.int64)
 
 
 def _photo(row: dict[str, Any]) -> Photo:  # Any: a manifest's values

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pawloop.errors import SourceError, nearest
-from pawloop.problem import same_form
+from pawloop.sections import same_form
 from tasks import remote, seen
 from tasks.layout import side_named
 from tasks.manifest import Side

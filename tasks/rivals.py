@@ -15,9 +15,8 @@ from pawloop.errors import DatasetError, PawloopError
 from pawloop.problem import Problem
 from pawloop.registry import Registry, Version
 from tasks.answer import Answers, answers
-from tasks.candidate import labels_of
 from tasks.gate import Rival
-from tasks.manifest import Dataset
+from tasks.manifest import Dataset, labels_of
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,10 @@ from pawloop.problem import Problem
 from pawloop.session import Session
 from pawloop.settings import usable_cores
 from tasks.answer import Answers
-from tasks.candidate import Candidate, labels_of
+from tasks.candidate import Candidate
 from tasks.evaluate import largest_cost
 from tasks.intervals import Interval, bounded_mean, wilson
-from tasks.manifest import Dataset, Photo
+from tasks.manifest import Dataset, Photo, labels_of
 
 Pixels = NDArray[np.uint8]
 Harm = Callable[[Pixels, float], Pixels]

@@ -15,7 +15,8 @@ from scipy.stats import norm
 from pawloop.card import Bar, Verdict
 from pawloop.decision import Costs
 from pawloop.journal import Paired, Prediction
-from pawloop.problem import Problem, Shadow
+from pawloop.problem import Problem
+from pawloop.sections import Shadow
 from tasks.evaluate import largest_cost
 from tasks.intervals import wilson
 from tasks.paired import lower_bound, upper_bound

@@ -20,9 +20,11 @@ from safetensors.torch import load_file, save_file
 from export.backbone import Network
 from pawloop import durable
 from pawloop.settings import usable_cores
-from tasks.contest import Contest, Entry, Progress
+from tasks.contest import Contest
+from tasks.entry import Entry
 from tasks.extractors import Net
 from tasks.finetune import Curve
+from tasks.inputs import Progress
 from tasks.manifest import Dataset
 from tasks.provenance import machine
 from tasks.recipe import Recipe

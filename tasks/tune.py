@@ -24,11 +24,13 @@ from pawloop import durable
 from pawloop.errors import TrainingError
 from pawloop.problem import Problem
 from tasks import provenance
-from tasks.contest import BudgetError, Contest, Entry, Progress
+from tasks.contest import BudgetError, Contest
+from tasks.entry import Entry
 from tasks.experiments import log_trial
 from tasks.extractors import Net
 from tasks.features import UnfinishedError
 from tasks.finetune import Tuning
+from tasks.inputs import Progress
 from tasks.manifest import Dataset
 from tasks.recipe import Recipe
 from tasks.trials import CROP, Trial, read_found, trials, write_found

@@ -25,10 +25,10 @@ from pawloop.session import Session
 from tasks import familiar
 from tasks.answer import Answers, answers, log_probabilities, outputs
 from tasks.calibrate import fit_temperature
-from tasks.candidate import FILES, Candidate, labels_of
+from tasks.candidate import FILES, Candidate
 from tasks.evaluate import Evaluation, evaluate, largest_cost
 from tasks.familiar import Bank
-from tasks.manifest import Dataset
+from tasks.manifest import Dataset, labels_of
 from tasks.mistakes import worst
 from tasks.occlusion import Occlusion, occlusions
 from tasks.paired import upper_bound

@@ -23,8 +23,9 @@ from export.backbone import ARCHITECTURES, Network, folded
 from export.vision import torchvision
 from pawloop import durable
 from pawloop.errors import WeightsError
-from pawloop.problem import Backbone, Problem
+from pawloop.problem import Problem
 from pawloop.registry import Registry
+from pawloop.sections import Backbone
 
 NETWORK_FILE = "network.safetensors"
 _TIMEOUT = httpx.Timeout(30.0, connect=4.0)

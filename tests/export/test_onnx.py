@@ -15,7 +15,7 @@ from export.quantize import quantised
 from export.verify import parity
 from pawloop.card import self_test_images
 from pawloop.errors import ExportError
-from pawloop.problem import BACKBONES, Backbone
+from pawloop.sections import BACKBONES, Backbone
 from pawloop.session import Session
 from tasks import familiar
 

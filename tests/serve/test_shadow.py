@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pawloop import problem as problems
 from pawloop.journal import Journal
-from pawloop.problem import Shadow
 from pawloop.registry import Registry
+from pawloop.sections import Shadow
 from tasks import release, shadowing
 from tests import published
 from tests.serve.running import running, settings, until

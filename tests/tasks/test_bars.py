@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pawloop.card import Bar
 from pawloop.decision import Costs
-from pawloop.problem import Gate
+from pawloop.sections import Gate
 from tasks.answer import Answers
 from tasks.bars import FileFacts, absolute, recall
 from tasks.evaluate import Evaluation, PerClass, evaluate

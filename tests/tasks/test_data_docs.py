@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pawloop.problem import Data, Validate
+from pawloop.sections import Data, Validate
 from tasks import archive, photo_list, sources, verdict
 from tests.tasks.albums import album, made, problem
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from pawloop.card import Verdict
 from pawloop.decision import Costs
-from pawloop.problem import Gate
+from pawloop.sections import Gate
 from tasks.answer import Answers
 from tasks.bars import FileFacts
 from tasks.evaluate import evaluate

@@ -11,6 +11,7 @@ import onnx
 import pytest
 
 from pawloop import problem as problems
+from pawloop import sections
 from pawloop.card import SELF_TEST_TOLERANCE, self_test_images
 from pawloop.errors import TrainingError
 from pawloop.image import decode
@@ -100,7 +101,7 @@ def test_another_seed_is_another_recipe(problem: Problem, dataset: Dataset, pret
 
 
 def test_costs_are_no_part_of_a_recipe(problem: Problem, pretrained: Pretrained) -> None:
-    dear = problem.model_copy(update={"cost": problems.Cost(ask=0.01)})
+    dear = problem.model_copy(update={"cost": sections.Cost(ask=0.01)})
     assert recipes.plan(dear, [pretrained], 0) == recipes.plan(problem, [pretrained], 0)
 
 
@@ -126,9 +127,9 @@ def test_the_file_is_calibrated_judged_and_named_in_its_own_metadata(
 def test_another_cost_matrix_changes_labels_and_questions_but_no_probability_of_the_file(
     problem: Problem, dataset: Dataset, pretrained: Pretrained, tmp_path: Path
 ) -> None:
-    quick = problems.Evaluate(robustness_photos=0, occlusion_photos=0)
+    quick = sections.Evaluate(robustness_photos=0, occlusion_photos=0)
     even = problem.model_copy(update={"evaluate": quick})
-    dear = even.model_copy(update={"cost": problems.Cost(ask=50, mistake={"dog": {"cat": 1e6}})})
+    dear = even.model_copy(update={"cost": sections.Cost(ask=50, mistake={"dog": {"cat": 1e6}})})
     told = []
     for name, one in (("even", even), ("dear", dear)):
         recipe = recipes.plan(one, [pretrained], 0)
@@ -200,7 +201,7 @@ def test_a_night_tries_every_size_and_rate_and_says_what_had_to_wait(
     problem: Problem, dataset: Dataset, pretrained: Pretrained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     several = problem.model_copy(
-        update={"train": problems.Train(fine_tune="always", image_sizes=(64, 96), views=0, budget_s=600)}
+        update={"train": sections.Train(fine_tune="always", image_sizes=(64, 96), views=0, budget_s=600)}
     )
     recipe = recipes.plan(several, [pretrained], 0)
     assert [net.image_size for net in recipe.nets] == [128, 64, 96]

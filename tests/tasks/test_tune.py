@@ -9,7 +9,8 @@ import pytest
 from optuna.trial import TrialState
 
 from pawloop.errors import TrainingError
-from pawloop.problem import Data, Model, Problem, Train, Tune
+from pawloop.problem import Problem
+from pawloop.sections import Data, Model, Train, Tune
 from tasks import experiments, gain, recipe, trials, tune, tune_report, weights
 from tasks.manifest import Dataset
 from tests.tasks import albums
@@ -17,7 +18,7 @@ from tests.tasks import albums
 
 @pytest.fixture(scope="module")
 def problem() -> Problem:
-    space = Tune(trials=4, trial_s=3.0, budget_s=120, backbones=(), image_sizes=(96,), keep=1)
+    space = Tune(trials=4, trial_s=15.0, budget_s=240, backbones=(), image_sizes=(96,), keep=1)
     return Problem(
         name="drawn",
         classes=("cat", "dog"),

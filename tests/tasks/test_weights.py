@@ -15,13 +15,14 @@ from safetensors.torch import save_file
 
 from export.backbone import ARCHITECTURES
 from pawloop import problem as problems
+from pawloop import sections
 from pawloop.errors import WeightsError
 from pawloop.problem import Problem
 from tasks import weights
 
 
 def problem(**model: str) -> Problem:
-    return problems.load("cat-vs-dog").model_copy(update={"model": problems.Model.model_validate(model)})
+    return problems.load("cat-vs-dog").model_copy(update={"model": sections.Model.model_validate(model)})
 
 
 @pytest.fixture

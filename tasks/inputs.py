@@ -1,0 +1,83 @@
+"""What the networks of one training learn from: their photos' embeddings and activations.
+
+Knows photos, and the features that frozen parts of networks make of them. Knows nothing about what is
+learnt from those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.backbone import Network
+from pawloop.errors import TrainingError
+from tasks.extractors import Net, frozen_extractor
+from tasks.features import Extractor, Wanted, features
+from tasks.finetune import Activations
+from tasks.manifest import Dataset, Photo, Side, labels_of
+from tasks.recipe import Recipe
+
+_MOST_ACTIVATION_BYTES = 160 * 2**20  # what a budget of minutes can visit, and memory can hold
+Progress = Callable[[str, int, int], None]
+
+
+class Inputs:
+    """The photos of one training, as its networks see them."""
+
+    def __init__(self, dataset: Dataset, recipe: Recipe, on_progress: Progress) -> None:
+        """Raises TrainingError when a side has no photos to train or choose by."""
+        self.dataset, self.recipe, self.on_progress = dataset, recipe, on_progress
+        self._photos: dict[Side, list[Photo]] = {}
+        for side in ("train", "validation"):
+            if not self.photos(side):
+                raise TrainingError(f"{dataset.name}: no {side} photos; add photos to the sources")
+        self._activations: dict[Side, tuple[tuple[Net, int], Activations]] = {}
+
+    def photos(self, side: Side) -> list[Photo]:
+        """Those of one side, in the order of their ids, which are hashes: at random."""
+        if side not in self._photos:
+            self._photos[side] = self.dataset.photos(side)
+        return self._photos[side]
+
+    def labels(self, side: Side) -> NDArray[np.int64]:
+        """[N] of the photos of one side, as places among the classes."""
+        return labels_of(self.photos(side), self.recipe.classes)
+
+    def embeddings(
+        self, net: Net, network: Network, side: Side, views: range, until: float = np.inf
+    ) -> NDArray[np.float16]:
+        """[N, V, D] of so many views of one side's photos. Raises UnfinishedError past `until`."""
+        extractor = frozen_extractor(net, network, "embedding", self.dataset.store, self.recipe.seed)
+        what = f"{net.name}: embeddings of {side} photos"
+        return self._rows(extractor, self.photos(side), views, what, until)
+
+    def activations(self, net: Net, side: Side, view: int, network: Network) -> Activations:
+        """What the trunk says of one view of a side's photos, or of as many as memory can hold."""
+        kept = self._activations.get(side)
+        if kept is None or kept[0] != (net, view):
+            self._activations.pop(side, None)  # before the next ones take its place in memory
+            extractor = frozen_extractor(net, network, "trunk", self.dataset.store, self.recipe.seed)
+            photos = self.photos(side)
+            row_bytes = features(extractor, self.dataset, [Wanted(photos[0], 0)])[0].nbytes
+            photos = photos[: max(1, _MOST_ACTIVATION_BYTES // row_bytes)]
+            what = f"{net.name}: activations of {side} photos"
+            values = self._rows(extractor, photos, range(view, view + 1), what)[:, 0]
+            labels = self.labels(side)[: len(photos)]
+            self._activations[side] = ((net, view), Activations(values, labels))
+        return self._activations[side][1]
+
+    def _rows(
+        self, extractor: Extractor, photos: list[Photo], views: range, what: str, until: float = np.inf
+    ) -> NDArray[np.float16]:
+        """[N, V, …] of photos and views."""
+        wanted = [Wanted(photo, view) for photo in photos for view in views]
+        bar = lambda done, total: self.on_progress(what, done, total)  # noqa: E731
+        rows = features(extractor, self.dataset, wanted, bar, until)
+        if not np.isfinite(rows).all():
+            raise TrainingError(
+                f"{what}: they are not numbers; the weights file is damaged or belongs to another "
+                "normalisation"
+            )
+        return rows.reshape(len(photos), len(views), *rows.shape[1:])

@@ -1,0 +1,94 @@
+"""One candidate in the race of fine-tuning, with its clock and its checkpoint.
+
+Knows when it has had enough. Knows nothing about the others, or who goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks import finetune
+from tasks.entry import Entry, judged
+from tasks.finetune import Activations, FineTuning
+from tasks.inputs import Inputs
+from tasks.manifest import Side
+from tasks.trials import Trial
+
+_PATIENCE = 4  # epochs without a better validation loss, after which a candidate is done
+_MOST_EPOCHS = 40
+OnEpoch = Callable[[int, float], bool]
+
+
+@dataclass(frozen=True)
+class Pace:
+    """affordable: epochs that the budget has time for."""
+
+    precision: finetune.Precision
+    epoch_s: float
+    affordable: int
+
+
+class Racer:
+    """One candidate in the race."""
+
+    def __init__(
+        self, inputs: Inputs, trial: Trial, start: Entry, pace: Pace, folder: Path, on_epoch: OnEpoch
+    ) -> None:
+        """start: its network with the best head. folder: of its checkpoint, from which it goes on."""
+        self.inputs, self.trial, self.start, self.pace = inputs, trial, start, pace
+        self.on_epoch, self.is_done = on_epoch, False
+        photos = len(self._activations("train", 0).labels)
+        self.tuning = FineTuning(
+            start.network, trial.tuning, inputs.recipe.seed, finetune.steps(photos), pace.precision
+        )
+        self._checkpoint = folder / f"trial-{inputs.recipe.trials.index(trial)}.pt"
+        if self._checkpoint.exists():
+            self.tuning.resume(self._checkpoint)
+
+    @property
+    def seconds(self) -> float:
+        """Time spent so far, that of a killed run included."""
+        return sum(self.tuning.curve.seconds)
+
+    def go_on(self, until: float) -> bool:
+        """One more epoch; False when there is no time for it."""
+        pinned, started = self.inputs.recipe.pinned, time.monotonic()
+        last_s = self.tuning.curve.seconds[-1] if self.tuning.epochs else self.pace.epoch_s
+        if not pinned and started + last_s > until:
+            return False
+        view = self.tuning.epochs % (self.inputs.recipe.views + 1)
+        self.tuning.epoch(self._activations("train", view), self._activations("validation", 0))
+        self.tuning.save(self._checkpoint)
+        most = pinned.epochs if pinned else _MOST_EPOCHS
+        is_hopeful = self.on_epoch(self.tuning.epochs, self.tuning.best_loss)
+        is_patient = pinned or self.tuning.since_best < _PATIENCE
+        self.is_done = self.tuning.epochs >= most or not (is_patient and is_hopeful)
+        self.inputs.on_progress(f"fine-tuning {self.trial.name}, epochs", self.tuning.epochs, most)
+        return True
+
+    def entry(self) -> Entry:
+        """What came out of it."""
+        network = self.tuning.tuned(self.start.network)
+        held = self._activations("validation", 0)
+        accuracy, loss = judged(finetune.logits(network, held.values), held.labels)
+        return Entry(
+            "fine-tuned",
+            self.trial.net,
+            network,
+            accuracy,
+            loss,
+            self.seconds,
+            self.trial.tuning,
+            self.tuning.curve,
+            {
+                "precision": self.tuning.precision,
+                "device": finetune.DEVICE,
+                "views": self.inputs.recipe.views,
+            },
+        )
+
+    def _activations(self, side: Side, view: int) -> Activations:
+        return self.inputs.activations(self.trial.net, side, view, self.start.network)
