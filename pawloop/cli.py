@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -197,6 +198,7 @@ def _beside_prefect(settings: machine.Settings) -> Iterator[None]:
     is_up = stack.prefect_answers(url)
     os.environ |= {k: v for k, v in stack.environment(settings).items() if k not in ("PATH", stack.MARK)}
     os.environ["PREFECT_API_URL"] = url
+    _say_known_errors_once()
     if is_up:
         yield
         return
@@ -206,6 +208,17 @@ def _beside_prefect(settings: machine.Settings) -> Iterator[None]:
     # No address at all: with an empty one Prefect sends events to nowhere, with an error each.
     with temporary_settings({PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True}, restore_defaults=[PREFECT_API_URL]):
         yield
+
+
+def _say_known_errors_once() -> None:
+    """Leave tracebacks of errors that `main` explains to the log in Prefect's UI."""
+    import prefect.main  # noqa: F401  (sets up Prefect's logging)
+
+    def is_news(record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], PawloopError))
+
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(is_news)
 
 
 def _told(state: Any) -> None:  # Any: a Prefect state, which is imported late

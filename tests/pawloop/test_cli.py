@@ -105,6 +105,18 @@ def test_a_store_that_cannot_be_written_is_told_before_anything_starts(shell: Sh
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.timeout(120)
+def test_a_retrain_that_fails_says_why_once_and_without_a_traceback(shell: Shell) -> None:
+    (shell.folder / "photos" / "cat").mkdir(parents=True)
+    text = shell.problem.read_text().replace("sample://pets", "photos")
+    shell.problem.write_text(text)
+    done = shell.run("retrain")
+    assert done.returncode == 2
+    [reason] = [line for line in done.stderr.splitlines() if line.startswith("pawloop: ")]
+    assert "photos" in reason
+    assert "Traceback" not in done.stderr
+
+
 def test_promote_and_rollback_tell_who_is_champion(shell: Shell) -> None:
     store = shell.folder / "store"
     published.champion(store)
