@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
+from tasks.head import log_loss
+
 _LOWEST, _HIGHEST = 0.05, 20.0
 
 
@@ -32,3 +34,9 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
 
     found = minimize_scalar(loss, bounds=(np.log(_LOWEST), np.log(_HIGHEST)), method="bounded")
     return float(np.exp(found.x))
+
+
+def judged(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> tuple[float, float]:
+    """Accuracy, and log-loss in nats at the best temperature, of logits [N, C]."""
+    temperature = fit_temperature(logits, labels)
+    return float((logits.argmax(1) == labels).mean()), log_loss(logits / temperature, labels)

@@ -16,7 +16,8 @@ import torch
 
 from pawloop.errors import TrainingError
 from tasks import finetune, head
-from tasks.entry import Entry, judged
+from tasks.calibrate import judged
+from tasks.entry import Entry
 from tasks.extractors import Net
 from tasks.features import UnfinishedError
 from tasks.inputs import Inputs, Progress

@@ -8,11 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from export.backbone import Network
-from tasks import calibrate, head
 from tasks.extractors import Net
 from tasks.finetune import Curve, Tuning
 
@@ -45,9 +41,3 @@ class Entry:
             "seconds": round(self.seconds, 2),
             **self.more,
         }
-
-
-def judged(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[float, float]:
-    """Accuracy, and log-loss at the best temperature."""
-    temperature = calibrate.fit_temperature(logits, labels)
-    return float((logits.argmax(1) == labels).mean()), head.log_loss(logits / temperature, labels)

@@ -1,8 +1,9 @@
 """Fine-tuning of a network's last blocks on what its frozen trunk says of photos, an epoch at a time.
 
 There is no planned end: the rate is constant after a warm-up, and what counts are the averaged weights,
-so whoever races several can stop any of them after any epoch, and a killed one goes on from its
-checkpoint. Knows tensors and time; knows nothing about photos, budgets or other candidates.
+all the way or part of it from where they began, so whoever races several can stop any of them after any
+epoch, and a killed one goes on from its checkpoint. Knows tensors and time; knows nothing about photos,
+budgets or other candidates.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ from torch.optim.swa_utils import AveragedModel
 from export.backbone import Network, pool
 from pawloop import durable
 from pawloop.errors import TrainingError
+from tasks.calibrate import judged
 
 _BATCH = 16  # of 32, the tail's activations alone pass half a gigabyte
 _ASKED_AT_ONCE = 64
 _HEAD_BY_TAIL = 2.5  # learning rates; the head is new, the blocks are not
 _WARM_UP_EPOCHS = 0.5
+_SHARES = (0.25, 0.5, 1.0)  # of the way from the first weights to the averaged ones
 _TIMED_STEPS = 3  # the first also compiles kernels
 _WORTH = 0.85  # bfloat16 is taken when a step needs less than this share of float32's time
 Precision = Literal["float32", "bfloat16"]
@@ -60,10 +63,15 @@ class Activations:
 
 @dataclass
 class Curve:
-    """What happened, an entry an epoch; validation is the averaged weights'."""
+    """What happened, an entry an epoch.
+
+    share: of the way from the first weights to the averaged ones, where validation was best. validation_loss,
+    validation_accuracy: there, the loss at the best temperature.
+    """
 
     seconds: list[float] = field(default_factory=list)
     train_loss: list[float] = field(default_factory=list)
+    share: list[float] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
     validation_accuracy: list[float] = field(default_factory=list)
 
@@ -71,7 +79,7 @@ class Curve:
 class FineTuning:
     """One network's tail and head being trained.
 
-    curve: what happened so far. best_loss: lowest validation log-loss of the averaged weights, in nats.
+    curve: what happened so far. best_loss: lowest validation log-loss, in nats.
     """
 
     def __init__(self, network: Network, tuning: Tuning, seed: int, steps: int, precision: Precision) -> None:
@@ -80,7 +88,8 @@ class FineTuning:
         self.curve, self.best_loss = Curve(), float("inf")
         self._last = _Last(network).to(DEVICE, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stubs
         self._averaged = AveragedModel(self._last, avg_fn=_recent(steps))
-        self._best = copy.deepcopy(self._averaged.module.state_dict())
+        self._first = copy.deepcopy(self._last.state_dict())
+        self._best = self._first
         self._optimiser = _optimiser(self._last, tuning)
         warm_up = max(1, round(_WARM_UP_EPOCHS * steps))
         self._schedule = torch.optim.lr_scheduler.LinearLR(self._optimiser, 1 / warm_up, 1.0, warm_up)
@@ -92,7 +101,7 @@ class FineTuning:
 
     @property
     def since_best(self) -> int:
-        """Epochs since the averaged weights were best on validation photos."""
+        """Epochs since validation was best."""
         losses = self.curve.validation_loss
         return len(losses) - 1 - int(np.argmin(losses)) if losses else 0
 
@@ -104,18 +113,12 @@ class FineTuning:
         started = time.monotonic()
         order = torch.Generator().manual_seed(1000 * self.seed + self.epochs)
         losses = [self._step(inputs, labels) for inputs, labels in _batches(train, order)]
-        held = torch.from_numpy(_logits(self._averaged.module, validation.values))
-        targets = torch.from_numpy(validation.labels)
-        loss = float(functional.cross_entropy(held, targets))
         self.curve.train_loss.append(float(np.mean(losses)))
-        self.curve.validation_loss.append(loss)
-        self.curve.validation_accuracy.append(float((held.argmax(1) == targets).float().mean()))
+        self._judge(validation)
         self.curve.seconds.append(round(time.monotonic() - started, 3))
-        if loss < self.best_loss:
-            self._best, self.best_loss = copy.deepcopy(self._averaged.module.state_dict()), loss
 
     def tuned(self, network: Network) -> Network:
-        """A copy of `network` with the averaged weights of the best epoch."""
+        """A copy of `network` with the weights that were best on validation photos."""
         last = _Last(network)
         last.load_state_dict(self._best)
         tuned = copy.deepcopy(network)
@@ -146,6 +149,28 @@ class FineTuning:
         self._optimiser.load_state_dict(state["optimiser"])
         self._schedule.load_state_dict(state["schedule"])
         self.curve = Curve(**state["curve"])
+
+    def _judge(self, validation: Activations) -> None:
+        """Ask on the way, too: there it is often better than at its end (Wortsman et al. 2022, "Robust
+        fine-tuning of zero-shot models")."""
+        found = []
+        for share in _SHARES:
+            asked = self._mixed(share)
+            accuracy, loss = judged(_logits(asked, validation.values), validation.labels)
+            found.append((loss, accuracy, share, asked))
+        loss, accuracy, share, best = min(found, key=lambda one: one[0])
+        self.curve.share.append(share)
+        self.curve.validation_loss.append(loss)
+        self.curve.validation_accuracy.append(accuracy)
+        if loss < self.best_loss:
+            self._best, self.best_loss = best.state_dict(), loss
+
+    def _mixed(self, share: float) -> _Last:
+        mixed: _Last = copy.deepcopy(self._last)
+        averaged = self._averaged.module.state_dict()
+        weights = {name: first.lerp(averaged[name], share) for name, first in self._first.items()}
+        mixed.load_state_dict(weights)
+        return mixed
 
     def _step(self, inputs: Tensor, labels: Tensor) -> float:
         loss = _step(self._last, self._optimiser, (inputs, labels), self.tuning.smoothing, self.precision)
@@ -221,7 +246,7 @@ def _channels_last(values: NDArray[np.float16]) -> Tensor:
     return inputs.contiguous(memory_format=torch.channels_last)
 
 
-def _mixed(precision: Precision) -> AbstractContextManager[Any]:  # Any: torch's own is untyped
+def _autocast(precision: Precision) -> AbstractContextManager[Any]:  # Any: torch's own is untyped
     return torch.autocast(DEVICE, torch.bfloat16, enabled=precision == "bfloat16")
 
 
@@ -233,7 +258,7 @@ def _step(
     precision: Precision,
 ) -> float:
     inputs, labels = batch
-    with _mixed(precision):
+    with _autocast(precision):
         answers = last(inputs)
     loss = functional.cross_entropy(answers.float(), labels, label_smoothing=smoothing)
     if not torch.isfinite(loss):

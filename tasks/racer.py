@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks import finetune
-from tasks.entry import Entry, judged
+from tasks.calibrate import judged
+from tasks.entry import Entry
 from tasks.finetune import Activations, FineTuning
 from tasks.inputs import Inputs
 from tasks.manifest import Side
