@@ -81,8 +81,8 @@ async def infer(request: Request) -> Response:
 
     Outputs are those of the model and `label`, the class of least expected cost. Photos go to the journal,
     and the answer's parameter `prediction_ids` names them for `/feedback`; pixels do not. Binary tensors,
-    `outputs`, `parameters` (`binary_data_output`, `timeout` in microseconds), gzip and deflate are
-    understood.
+    `outputs` (with `classification` the likeliest classes in words), `parameters` (`binary_data_output`,
+    `timeout` in microseconds), gzip and deflate are understood.
     """
     live = state.of(request)
     serving = named(request)
@@ -119,8 +119,12 @@ async def infer(request: Request) -> Response:
         header["parameters"] = {"prediction_ids": ",".join(ids)}
     if call.id is not None:
         header["id"] = call.id
-    binary = {name: (call.outputs or {}).get(name, call.is_binary) for name in names}
-    body, header_length = tensors.write(header, {name: _joined(parts, name) for name in names}, binary)
+    asked = {name: (call.outputs or {}).get(name, tensors.Asked(call.is_binary)) for name in names}
+    outputs = {name: _joined(parts, name) for name in names}
+    for name, how in asked.items():
+        if how.top:
+            outputs[name] = tensors.classified(outputs[name], serving.classes, how.top, name)
+    body, header_length = tensors.write(header, outputs, asked)
     return _compressed(request, body, header_length)
 
 

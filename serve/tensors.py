@@ -1,7 +1,7 @@
 """Tensors on the wire: requests and answers of the Open Inference Protocol, in JSON and in binary.
 
-https://github.com/kserve/open-inference-protocol and Triton's binary tensor extension. Knows the bytes;
-knows nothing about models, photos or routes.
+https://github.com/kserve/open-inference-protocol with Triton's extensions for binary tensors and for
+classification. Knows the bytes; knows nothing about models, photos or routes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Final
@@ -25,15 +25,23 @@ Tensor = NDArray[np.uint8] | NDArray[np.float32] | list[bytes]
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """How an output is to come. top: so many classes in words, the likeliest first; 0 wants the values."""
+
+    is_binary: bool
+    top: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
-    """A request for inference. outputs: those wanted, by name, and whether in binary; None wants all.
+    """A request for inference. outputs: those wanted, by name; None wants all.
 
     is_binary: how outputs come that do not say so themselves. timeout_s: from `parameters`, or None.
     """
 
     id: str | None
     inputs: Mapping[str, Tensor]
-    outputs: Mapping[str, bool] | None
+    outputs: Mapping[str, Asked] | None
     is_binary: bool
     timeout_s: float | None
 
@@ -75,7 +83,7 @@ def read(content: bytes, header_length: int | None) -> Call:
 def write(
     header: dict[str, Any],  # Any: JSON
     outputs: Mapping[str, Tensor],
-    binary: Mapping[str, bool],
+    asked: Mapping[str, Asked],
 ) -> tuple[bytes, int | None]:
     """An answer's body, and the length of the JSON before its binary part (None when all is JSON)."""
     described, pieces = [], []
@@ -84,9 +92,9 @@ def write(
         entry: dict[str, Any] = {  # Any: JSON
             "name": name,
             "datatype": "BYTES" if is_text else "FP32",
-            "shape": [len(tensor)] if isinstance(tensor, list) else list(tensor.shape),
+            "shape": _shape(tensor, asked[name].top),
         }
-        if binary[name]:
+        if asked[name].is_binary:
             piece = _packed(tensor) if isinstance(tensor, list) else np.ascontiguousarray(tensor).tobytes()
             entry["parameters"] = {"binary_data_size": len(piece)}
             pieces.append(piece)
@@ -97,6 +105,30 @@ def write(
         described.append(entry)
     head = json.dumps({**header, "outputs": described}).encode()
     return (head + b"".join(pieces), len(head)) if pieces else (head, None)
+
+
+def classified(values: Tensor, classes: Sequence[str], count: int, name: str) -> list[bytes]:
+    """The `count` likeliest classes of each row [N, C] as "value:index:label", row after row.
+
+    https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/protocol/extension_classification.html
+    Raises HTTPException 400 for an output without a value for each class, or a count beyond them.
+    """
+    if isinstance(values, list) or values.ndim != 2 or values.shape[1] != len(classes):
+        raise HTTPException(400, f'output "{name}" has no value for each class, so it cannot be classified')
+    if count > len(classes):
+        raise HTTPException(400, f'output "{name}": classification {count}, there are {len(classes)} classes')
+    best = np.argsort(-values, axis=1, kind="stable")[:, :count]
+    return [
+        f"{row[index]:f}:{index}:{classes[index]}".encode()
+        for row, order in zip(values, best, strict=True)
+        for index in order
+    ]
+
+
+def _shape(tensor: Tensor, top: int) -> list[int]:
+    if isinstance(tensor, list):
+        return [len(tensor) // top, top] if top else [len(tensor)]
+    return list(tensor.shape)
 
 
 def _input(entry: Any, binary: memoryview) -> tuple[str, Tensor, int]:  # Any: JSON
@@ -163,13 +195,20 @@ def _packed(texts: list[bytes]) -> bytes:
     return b"".join(struct.pack("<I", len(text)) + text for text in texts)
 
 
-def _outputs(asked: Any, is_binary: bool) -> dict[str, bool] | None:  # Any: JSON
-    if not asked:
+def _outputs(wanted: Any, is_binary: bool) -> dict[str, Asked] | None:  # Any: JSON
+    if not wanted:
         return None
     try:
-        return {entry["name"]: _parameters(entry).get("binary_data", is_binary) is True for entry in asked}
+        return {entry["name"]: _asked(_parameters(entry), is_binary) for entry in wanted}
     except (TypeError, KeyError):
         raise HTTPException(400, 'an entry of "outputs" lacks its name') from None
+
+
+def _asked(parameters: Mapping[str, Any], is_binary: bool) -> Asked:  # Any: JSON
+    top = parameters.get("classification", 0)
+    if type(top) is not int or top < 0:
+        raise HTTPException(400, f"classification is {top!r}, not how many classes to name")
+    return Asked(parameters.get("binary_data", is_binary) is True, top)
 
 
 def _parameters(entry: Any) -> dict[str, Any]:  # Any: JSON

@@ -32,7 +32,7 @@ async def server(request: Request) -> Response:
 
     curl http://127.0.0.1:8000/v2
     """
-    extensions = ["binary_tensor_data", "model_repository"]
+    extensions = ["binary_tensor_data", "classification", "model_repository"]
     return _json({"name": "pawloop", "version": request.app.version, "extensions": extensions})
 
 

@@ -91,6 +91,34 @@ def test_tritonclient_infers_from_encoded_photos(theirs: Any) -> None:
     assert answer.as_numpy("embedding").shape == (3, 3)
 
 
+@pytest.mark.parametrize("binary_out", [True, False])
+def test_tritonclient_asks_for_the_likeliest_classes_in_words(theirs: Any, binary_out: bool) -> None:
+    images = pixels(2)
+    given = triton.InferInput("image", list(images.shape), "UINT8")
+    given.set_data_from_numpy(images)
+    wanted = triton.InferRequestedOutput("probabilities", binary_data=binary_out, class_count=2)
+    told = theirs.infer("colours", [given], outputs=[wanted]).as_numpy("probabilities")
+    assert told.shape == (2, 2)
+    texts = [[text if isinstance(text, str) else text.decode() for text in row] for row in told]
+    assert [[text.split(":")[1:] for text in row] for row in texts] == [
+        [["0", "cat"], ["1", "dog"]],
+        [["1", "dog"], ["0", "cat"]],
+    ]
+    assert all(float(row[0].split(":")[0]) > float(row[1].split(":")[0]) for row in texts)
+
+
+@pytest.mark.parametrize(
+    ("output", "count", "why"),
+    [("label", 1, "no value for each class"), ("probabilities", 3, "there are 2 classes")],
+)
+def test_what_cannot_be_classified_is_told(theirs: Any, output: str, count: int, why: str) -> None:
+    given = triton.InferInput("image", [1, SIDE, SIDE, 3], "UINT8")
+    given.set_data_from_numpy(pixels(1))
+    wanted = triton.InferRequestedOutput(output, class_count=count)
+    with pytest.raises(Exception, match=why):
+        theirs.infer("colours", [given], outputs=[wanted])
+
+
 def test_tritonclient_is_told_what_is_wrong(theirs: Any) -> None:
     small = triton.InferInput("image", [1, 8, 8, 3], "UINT8")
     small.set_data_from_numpy(np.zeros((1, 8, 8, 3), np.uint8))
