@@ -14,7 +14,7 @@ import typer
 
 from pawloop import problem as problems
 from pawloop import settings as machine
-from pawloop.terminal import Json, ProblemName, line, out, table, talk
+from pawloop.terminal import Json, ProblemName, bar, line, out, table, talk
 
 if TYPE_CHECKING:
     from tasks.experiments import Experiment
@@ -67,6 +67,34 @@ def compare_experiments(
         table(["", *runs], rows, "what differs")
     else:
         line("nothing differs")
+
+
+@experiments.command("replay")
+def replay_experiment(
+    run: Annotated[str, typer.Argument(help="A judged run, as `list` names it.")],
+    problem: ProblemName = None,
+    as_json: Json = False,
+) -> None:
+    """Train a recorded run again and say whether the network is the same, bit for bit.
+
+    Exit status 1 says that it is another one. Champion and registry stay as they are.
+
+    Example: `pawloop experiments replay 20261124-205411-3fa2`
+    """
+    from tasks.replay import replay
+
+    settings = machine.load()
+    chosen = problems.load(problem or settings.problem)
+    with bar("replay") as shown:
+        told = replay(settings.store.resolve(), chosen, run, lambda _, done, total: shown(done, total))
+    if as_json:
+        out.print_json(json.dumps(asdict(told)))
+    else:
+        line("the same network, bit for bit" if told.is_same else "another network")
+        for one in told.differs:
+            line(f"  {one}")
+    if not told.is_same:
+        raise typer.Exit(1)
 
 
 def _found(problem: str | None) -> list[Experiment]:

@@ -99,7 +99,7 @@ class Train(Section):
     beside the model's own. rates: learning rates of fine-tuning, in the order in which they are tried.
     """
 
-    budget_s: float = Field(20, gt=0)
+    budget_s: float = Field(120, gt=0)
     fine_tune: Literal["auto", "always", "never"] = "auto"
     views: int = Field(1, ge=0, le=8)
     backbones: tuple[Backbone, ...] = ()

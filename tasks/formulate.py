@@ -38,14 +38,16 @@ init = "imagenet"                 # or a .safetensors or .pth file, "champion", 
 offline = "efficientnet_lite0"    # taken when the ImageNet weights of `backbone` cannot be had
 
 [train]
-budget_s = {budget}               # seconds for other candidates and for fine-tuning
+budget_s = {budget}              # seconds for other candidates and for fine-tuning; nights have more
 fine_tune = "auto"          # "always", "never"; auto leaves it when the frozen features are enough
+# image_sizes = [256]       # larger inputs to try: often more accurate, always slower
+# backbones = ["efficientnet_lite0"]   # networks to try beside [model] backbone
 
 [gate]
 minimum_accuracy = {minimum}      # a model below it serves nobody
 margin = 0.02               # by how much a challenger may seem worse than the champion
 """
-_BUDGET_S = 20
+_BUDGET_S = 120
 _MINIMUM = 0.8
 
 

@@ -100,6 +100,17 @@ def test_a_search_leaves_candidates_and_its_story(stack: Stack) -> None:
     assert {"sample-search", "sample-experiments"} <= keys
 
 
+def test_a_recorded_run_trained_again_is_the_same(stack: Stack) -> None:
+    listed = json.loads(stack.run("pawloop", "experiments", "list", "--json").stdout)
+    run = next(one["run"] for one in listed if one["outcome"] == "promote")
+    done = stack.run("pawloop", "experiments", "replay", run)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[0] == "the same network, bit for bit"
+    unknown = stack.run("pawloop", "experiments", "replay", "20000101-000000-abcd")
+    assert unknown.returncode == 1
+    assert "no run whose network is in the store" in unknown.stderr
+
+
 def engines(stack: Stack) -> list[psutil.Process]:
     return [p for p in stack.ours() if "prefect.engine" in " ".join(p.cmdline())]
 

@@ -1,0 +1,73 @@
+"""A recorded training, done again: the same photos, recipe and seed, without the clock.
+
+Knows runs' cards and what training needs. Knows nothing about how the answer is shown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from pawloop.errors import RegistryError, WeightsError
+from pawloop.problem import Problem
+from pawloop.registry import read_card
+from tasks.inputs import Progress
+from tasks.manifest import Dataset
+from tasks.provenance import code_version, machine
+from tasks.recipe import Recipe, replayed
+from tasks.train import train
+from tasks.weights import NETWORK_FILE, Pretrained, pretrained_all
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What came of it. differs: what was another than then (code, machine), which excuses a difference."""
+
+    run: str
+    is_same: bool
+    differs: tuple[str, ...]
+
+
+def replay(store: Path, problem: Problem, run: str, on_progress: Progress) -> Replay:
+    """Train by the recipe of a judged run, and compare the network's weights bit for bit.
+
+    Raises RegistryError when there is no such run or its network is gone, WeightsError when its pretrained
+    weights are no longer at hand, DatasetError when a photo has changed.
+    """
+    folder = store / "runs" / run / "candidate"
+    if not (folder / NETWORK_FILE).exists():
+        raise RegistryError(f'"{run}" is no run whose network is in the store; `pawloop experiments list`')
+    card = read_card(folder)
+    dataset = Dataset.open(store, card.name, card.dataset.id)
+    recipe = replayed(card.recipe)
+    key = f"replay-{run}"
+    place = store / "trained" / key
+    shutil.rmtree(place, ignore_errors=True)
+    try:
+        again = train(dataset, recipe, _weights(problem, store, recipe), key, on_progress)
+        is_same = _digest(again.folder) == _digest(folder)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    then = {"code": card.code_version, "machine": card.recipe["training"]["machine"]}
+    now = {"code": code_version(), "machine": machine()}
+    differs = (f"{what} {then[what]} then, {now[what]} now" for what in then if then[what] != now[what])
+    return Replay(run, is_same, tuple(differs))
+
+
+def _weights(problem: Problem, store: Path, recipe: Recipe) -> list[Pretrained]:
+    """Those of the recipe's network, which a person may have named for that run alone."""
+    net = recipe.nets[0]
+    for one in (problem, problem.varied(backbone=net.backbone)):
+        for found in pretrained_all(one, store):
+            if (found.backbone, found.sha256) == (net.backbone, net.weights_sha256):
+                return [found]
+    raise WeightsError(
+        f"the run began with other weights of {net.backbone} than [model] init of the problem gives now; "
+        "name those again"
+    )
+
+
+def _digest(folder: Path) -> str:
+    return hashlib.sha256((folder / NETWORK_FILE).read_bytes()).hexdigest()
