@@ -1,6 +1,6 @@
 """`python -m bench training`: time to accuracy, accuracy over folds, calibration, extraction, refusals.
 
-A table of contents. Writes docs/benchmarks/training.md. Knows the order and which photos there are; knows
+A table of contents. Writes docs/benchmarks/training.md, of a part alone training-PART.md. Knows the order and which photos there are; knows
 nothing about how anything is measured.
 """
 
@@ -42,7 +42,7 @@ class Pace:
     the peer trains, too, for ten times as long.
     """
 
-    budget_s: float = 60.0
+    budget_s: float = 120.0
     each: int = 200
     held: int = 10_000
     epochs: Mapping[float, int] = field(default_factory=lambda: {DEFAULT_RATE: 1, _CHOSEN_RATE: 6})
@@ -67,9 +67,9 @@ def run(
     fold_count: int = 0,
     say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
 ) -> Results:
-    """Measure, and write the page and its picture. only: some of PARTS. budget_s: of each training.
+    """Measure, and write the page and its picture. only: some of PARTS, which make a page of their own.
 
-    fold_count: how many of the five folds; 0 leaves it, as a budget of 0 does.
+    budget_s: of each training. fold_count: how many of the five folds; 0 leaves it, as a budget of 0 does.
     """
     pace = QUICK if quick else Pace()
     tested = tuple(range(fold_count)) or pace.folds
@@ -87,7 +87,8 @@ def run(
         *([_TOO_FEW] if quick else []),
         *bench.missing,
     ]
-    print(training_report.write(out, "training-quick" if quick else "training", results, remarks))
+    name = "-".join(["training", *(["quick"] if quick else []), *only])
+    print(training_report.write(out, name, results, remarks))
     return results
 
 
