@@ -1,7 +1,7 @@
 """`python -m bench training`: time to accuracy, accuracy over folds, calibration, extraction, refusals.
 
-A table of contents. Writes docs/benchmarks/training.md, of a part alone training-PART.md. Knows the order and which photos there are; knows
-nothing about how anything is measured.
+A table of contents. Writes docs/benchmarks/training.md, of a part alone training-PART.md. Knows the order and
+which photos there are; knows nothing about how anything is measured.
 """
 
 from __future__ import annotations
