@@ -168,7 +168,7 @@ def _fold(exam: Exam, task: Task, dataset: Dataset, number: int, place: Path) ->
             for kind, contents in exam.others(number).items()
         },
         lesson.took,
-        lesson.trained.story["candidates"][0]["name"],
+        f"{lesson.trained.story['candidates'][0]['name']} at {lesson.trained.net.image_size}",
     )
 
 

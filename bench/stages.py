@@ -33,7 +33,8 @@ from tasks.weights import pretrained_all
 class Task:
     """A problem to be learnt: which photos, by which backbone, with how much effort.
 
-    source: a list of photos, or any other source. init: where the backbone's weights are from.
+    source: a list of photos, or any other source. init: where the backbone's weights are from. sizes: of
+    the input, tried beside 224 pixels.
     """
 
     classes: tuple[str, ...]
@@ -43,6 +44,7 @@ class Task:
     fine_tune: Literal["auto", "always", "never"] = "auto"
     budget_s: float = 60.0
     views: int = 1
+    sizes: tuple[int, ...] = ()
 
     @property
     def problem(self) -> Problem:
@@ -52,13 +54,18 @@ class Task:
             "classes": self.classes,
             "data": {"sources": [self.source]},
             "model": {"backbone": self.backbone, "init": self.init},
-            "train": {"fine_tune": self.fine_tune, "budget_s": self.budget_s, "views": self.views},
+            "train": {
+                "fine_tune": self.fine_tune,
+                "budget_s": self.budget_s,
+                "views": self.views,
+                "image_sizes": self.sizes,
+            },
         }
         return Problem.model_validate(value)
 
     def frozen(self, views: int = 1) -> Task:
         """The same with a head on frozen features alone, of plain photos and so many augmented views."""
-        return replace(self, fine_tune="never", views=views)
+        return replace(self, fine_tune="never", views=views, sizes=())
 
 
 @dataclass(frozen=True)
