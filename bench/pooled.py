@@ -75,12 +75,12 @@ class Fold:
 
 @dataclass
 class Pooled:
-    """One backbone on one problem. peer: epochs of the usual recipe on the first fold's photos."""
+    """One backbone on one problem. peers: epochs of the usual recipe on the first fold's photos, by rate."""
 
     problem: str
     backbone: str
     folds: list[Fold] = field(default_factory=list)
-    peer: list[Epoch] = field(default_factory=list)
+    peers: dict[float, list[Epoch]] = field(default_factory=dict)
 
     def share(self, what: Callable[[Fold], Share]) -> Share:
         """Something of all folds together."""
@@ -120,7 +120,7 @@ def best_temperature(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> 
 class Exam:
     """What is asked. numbers: of the folds. others: pictures of something else for a fold, by kind.
 
-    weights: of the peer, which trains on the first fold; None leaves it out.
+    weights: of the peer, which trains on the first fold at each of `peer_rates`; None leaves it out.
     """
 
     name: str
@@ -129,7 +129,7 @@ class Exam:
     numbers: Sequence[int]
     others: Callable[[int], Mapping[str, Sequence[bytes]]]
     weights: Path | None = None
-    peer_rate: float = 0.01
+    peer_rates: Sequence[float] = ()
 
 
 def run(exam: Exam, place: Path, say: Callable[[str], None]) -> Pooled:
@@ -144,8 +144,9 @@ def run(exam: Exam, place: Path, say: Callable[[str], None]) -> Pooled:
         told = f"frozen {last.frozen.value:.4f}, released {last.right.value:.4f} ({last.chosen})"
         say(f"  fold {number}: {told}")
         if exam.weights and number == exam.numbers[0]:
-            found.peer = _peer(exam, exam.weights, dataset, last)
-            say(f"  the usual recipe: {found.peer}")
+            for rate in exam.peer_rates:
+                found.peers[rate] = _peer(exam, exam.weights, rate, dataset, last)
+                say(f"  the usual recipe at {rate:g}: {found.peers[rate]}")
     return found
 
 
@@ -172,12 +173,10 @@ def _fold(exam: Exam, task: Task, dataset: Dataset, number: int, place: Path) ->
     )
 
 
-def _peer(exam: Exam, weights: Path, dataset: Dataset, fold: Fold) -> list[Epoch]:
+def _peer(exam: Exam, weights: Path, rate: float, dataset: Dataset, fold: Fold) -> list[Epoch]:
     """The usual recipe on the same photos, for ten times the time of ours."""
     classes = exam.task.classes
-    trial = Trial(
-        weights, len(classes), exam.peer_rate, 1000, _TIMES * fold.took.wall_s, workers=usable_cores()
-    )
+    trial = Trial(weights, len(classes), rate, 1000, _TIMES * fold.took.wall_s, workers=usable_cores())
     learnt = samples(dataset, ("train", "validation"), classes)
     return apart(reference.train, learnt, samples(dataset, ("test",), classes), trial)
 

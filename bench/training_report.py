@@ -147,17 +147,21 @@ def _pooled(pooled: Sequence[Pooled]) -> list[str]:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     for one in pooled:
-        if one.peer:
+        if one.peers:
             lines += ["", _rival(one)]
     return lines
 
 
 def _rival(one: Pooled) -> str:
-    curve = ", ".join(f"{epoch.accuracy:.4f} after {epoch.took.wall_s:.0f} s" for epoch in one.peer)
+    curves = (
+        f"at rate {rate:g} "
+        + ", ".join(f"{epoch.accuracy:.4f} after {epoch.took.wall_s:.0f} s" for epoch in epochs)
+        for rate, epochs in one.peers.items()
+    )
     ours = one.folds[0]
     return (
         f"On the first fold of the {one.problem}, {one.backbone}: ours {ours.right.value:.4f} after "
-        f"{ours.took.wall_s:.0f} s, the usual recipe {curve}."
+        f"{ours.took.wall_s:.0f} s, the usual recipe {'; '.join(curves)}."
     )
 
 

@@ -108,7 +108,7 @@ def results(*, is_fast: bool = True) -> Results:
     fold = Fold(labels, sure, Share(98, 100), Share(1, 100), hands, Took(20, 40), "fine-tuned")
     speeds = Speeds("mobilenet_v2", 100, [Took(1.0, 2.0)], [Took(0.8, 1.8)])
     pets = Pooled("pets", "mobilenet_v2", [fold, fold])
-    digits = Pooled("digits", "mobilenet_v2", [fold], [Epoch(Took(200, 400), 0.99)])
+    digits = Pooled("digits", "mobilenet_v2", [fold], {0.01: [Epoch(Took(200, 400), 0.99)]})
     return Results(found, [pets, digits], [speeds])
 
 
