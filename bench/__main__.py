@@ -72,6 +72,8 @@ def _training(out: Path, quick: bool, only: list[str], budget_s: float, fold_cou
     unknown = set(only) - set(training.PARTS)
     if unknown:
         raise typer.BadParameter(f"{', '.join(unknown)}: of training there are {', '.join(training.PARTS)}")
+    if "rival" in only and "folds" not in only:
+        raise typer.BadParameter("the rival trains on the folds' photos: --only folds --only rival")
     training.run(out, quick, only, budget_s, fold_count, lambda line: typer.echo(line, err=True))
 
 

@@ -85,14 +85,18 @@ def run(
         *described,
         f"{(time.monotonic() - began) / 60:.0f} minutes altogether; load average at the end "
         f"{machine.load():.1f}",
-        f"a training may take {pace.budget_s:g} s for what comes after its first head; "
-        f"inputs tried beside 224 pixels: {_SIZES}",
+        f"a training may take {pace.budget_s:g} s for what comes after its first head",
+        *([f"inputs tried beside 224 pixels: {_tried()}"] if not only or "folds" in only else []),
         *([_TOO_FEW] if quick else []),
         *bench.missing,
     ]
     name = "-".join(["training", *(["quick"] if quick else []), *only])
     print(training_report.write(out, name, results, remarks))
     return results
+
+
+def _tried() -> str:
+    return "; ".join(f"{problem}: {', '.join(map(str, sizes))}" for problem, sizes in _SIZES.items())
 
 
 @dataclass

@@ -198,7 +198,7 @@ def _beside_prefect(settings: machine.Settings) -> Iterator[None]:
     is_up = stack.prefect_answers(url)
     os.environ |= {k: v for k, v in stack.environment(settings).items() if k not in ("PATH", stack.MARK)}
     os.environ["PREFECT_API_URL"] = url
-    _say_known_errors_once()
+    _leave_known_errors_to_main()
     if is_up:
         yield
         return
@@ -210,12 +210,14 @@ def _beside_prefect(settings: machine.Settings) -> Iterator[None]:
         yield
 
 
-def _say_known_errors_once() -> None:
-    """Leave tracebacks of errors that `main` explains to the log in Prefect's UI."""
+def _leave_known_errors_to_main() -> None:
+    """Print nothing of errors that `main` explains; Prefect's UI has their tracebacks."""
     import prefect.main  # noqa: F401  (sets up Prefect's logging)
 
     def is_news(record: logging.LogRecord) -> bool:
-        return not (record.exc_info and isinstance(record.exc_info[1], PawloopError))
+        if record.exc_info and isinstance(record.exc_info[1], PawloopError | OSError):
+            return False
+        return not str(record.msg).startswith("Finished in state Failed")
 
     for handler in logging.getLogger().handlers:
         handler.addFilter(is_news)

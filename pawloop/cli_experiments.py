@@ -71,7 +71,7 @@ def compare_experiments(
 
 @experiments.command("replay")
 def replay_experiment(
-    run: Annotated[str, typer.Argument(help="A judged run, as `list` names it.")],
+    run: Annotated[str, typer.Argument(help="A judged run, or the beginning of its name.")],
     problem: ProblemName = None,
     as_json: Json = False,
 ) -> None:

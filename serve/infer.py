@@ -10,6 +10,7 @@ import asyncio
 import time
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -93,7 +94,8 @@ async def infer(request: Request) -> Response:
     if call.timeout_s is not None:
         deadline = min(deadline, time.monotonic() + call.timeout_s)
     batch = _batch(call.inputs, serving)
-    names = _wanted(call, serving)
+    wanted = _wanted(call, serving)
+    names = tuple(wanted)
     parts: list[dict[str, Tensor]] = [{} for _ in batch]  # batches gain nothing on a CPU
 
     ids: list[str] = [""] * len(batch)
@@ -119,12 +121,11 @@ async def infer(request: Request) -> Response:
         header["parameters"] = {"prediction_ids": ",".join(ids)}
     if call.id is not None:
         header["id"] = call.id
-    asked = {name: (call.outputs or {}).get(name, tensors.Asked(call.is_binary)) for name in names}
-    outputs = {name: _joined(parts, name) for name in names}
-    for name, how in asked.items():
+    outputs = {name: _joined(parts, name) for name in wanted}
+    for name, how in wanted.items():
         if how.top:
-            outputs[name] = tensors.classified(outputs[name], serving.classes, how.top, name)
-    body, header_length = tensors.write(header, outputs, asked)
+            outputs[name] = tensors.classified(np.asarray(outputs[name]), serving.classes, how.top)
+    body, header_length = tensors.write(header, outputs, wanted)
     return _compressed(request, body, header_length)
 
 
@@ -173,13 +174,17 @@ def _batch(inputs: Mapping[str, Tensor], serving: Serving) -> Batch:
     raise HTTPException(400, 'send one input: "image" (UINT8 [N, S, S, 3]) or "photo" (BYTES [N])')
 
 
-def _wanted(call: tensors.Call, serving: Serving) -> tuple[str, ...]:
+def _wanted(call: tensors.Call, serving: Serving) -> dict[str, tensors.Asked]:
+    """Each output that is to come, and how; as in Triton a count past the classes means all of them."""
     known = (*serving.session.outputs, "label")
-    names = known if call.outputs is None else tuple(call.outputs)
-    for name in names:
+    wanted = call.outputs or dict.fromkeys(known, tensors.Asked(call.is_binary))
+    for name, how in wanted.items():
         if name not in known:
             raise HTTPException(400, f'there is no output "{name}" (outputs: {", ".join(known)})')
-    return names
+        if how.top and name != "probabilities":
+            raise HTTPException(400, f'classification of "{name}": only "probabilities" can be classified')
+    most = len(serving.classes)
+    return {name: replace(how, top=most) if how.top > most else how for name, how in wanted.items()}
 
 
 async def _examined(

@@ -107,19 +107,14 @@ def write(
     return (head + b"".join(pieces), len(head)) if pieces else (head, None)
 
 
-def classified(values: Tensor, classes: Sequence[str], count: int, name: str) -> list[bytes]:
+def classified(values: NDArray[np.float32], classes: Sequence[str], count: int) -> list[bytes]:
     """The `count` likeliest classes of each row [N, C] as "value:index:label", row after row.
 
     https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/protocol/extension_classification.html
-    Raises HTTPException 400 for an output without a value for each class, or a count beyond them.
     """
-    if isinstance(values, list) or values.ndim != 2 or values.shape[1] != len(classes):
-        raise HTTPException(400, f'output "{name}" has no value for each class, so it cannot be classified')
-    if count > len(classes):
-        raise HTTPException(400, f'output "{name}": classification {count}, there are {len(classes)} classes')
     best = np.argsort(-values, axis=1, kind="stable")[:, :count]
     return [
-        f"{row[index]:f}:{index}:{classes[index]}".encode()
+        f"{row[index]:.9f}:{index}:{classes[index]}".encode()
         for row, order in zip(values, best, strict=True)
         for index in order
     ]

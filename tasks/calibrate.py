@@ -37,6 +37,6 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
 
 
 def judged(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> tuple[float, float]:
-    """Accuracy, and log-loss in nats at the best temperature, of logits [N, C]."""
+    """Accuracy, and log-loss in nats at the best temperature, of logits [N, C]; labels: [N]."""
     temperature = fit_temperature(logits, labels)
     return float((logits.argmax(1) == labels).mean()), log_loss(logits / temperature, labels)

@@ -52,7 +52,7 @@ class Contest:
         on_epoch: OnEpoch = lambda *_: True,
     ) -> None:
         """folder: where checkpoints lie. on_epoch(epoch, loss): told of each epoch of fine-tuning and the
-        lowest validation log-loss so far; a candidate for which it answers False is done.
+        lowest validation log-loss so far, as `Curve` has it; a candidate for which it answers False is done.
 
         Raises TrainingError when a side has no photos."""
         self.inputs = Inputs(dataset, recipe, on_progress)
@@ -132,7 +132,7 @@ class Contest:
         return [run.entry() for run in runs if run.tuning.epochs]
 
     def _race(self, runs: list[Racer], until: float) -> None:
-        going = list(runs)
+        going = [run for run in runs if not run.is_done]
         while going:
             for run in going:
                 if not run.go_on(until):
@@ -144,8 +144,8 @@ class Contest:
     def _pace(self, start: Entry, until: float) -> Pace:
         if self.recipe.pinned:
             return Pace(self.recipe.pinned.precision, 0.0, self.recipe.pinned.epochs)
-        train = self.inputs.activations(start.net, "train", 0, start.network)
-        precision, epoch_s = finetune.pace(start.network, train)
+        train = self.inputs.activations(start.net, start.network, "train", 0)
+        precision, epoch_s = finetune.pace(start.network, train, len(self.inputs.photos("validation")))
         affordable = int((until - time.monotonic()) / epoch_s)
         if affordable < (1 if self.recipe.fine_tune == "always" else _FEWEST_EPOCHS):
             raise BudgetError(

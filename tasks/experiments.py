@@ -108,23 +108,29 @@ def shown(one: Experiment) -> dict[str, object]:
 
 def compare(found: Sequence[Experiment], runs: Sequence[str]) -> dict[str, list[object]]:
     """Values by name, one a run in the order asked, only where they differ. Raises RegistryError."""
-    chosen = [_named(found, run) for run in runs]
+    chosen = [named(found, run) for run in runs]
     columns = {name: [asdict(one)[name] for one in chosen] for name in asdict(chosen[0])}
     return {name: values for name, values in columns.items() if len(set(map(str, values))) > 1}
+
+
+def named(found: Sequence[Experiment], run: str) -> Experiment:
+    """The one whose run has this name, or begins with it, rather than its candidates not chosen.
+
+    Raises RegistryError unless it is one.
+    """
+    fitting = [one for one in found if one.run == run] or [one for one in found if one.run.startswith(run)]
+    chosen = [one for one in fitting if one.outcome != "not chosen"]
+    fitting = chosen or fitting
+    if len(fitting) != 1:
+        known = ", ".join(one.run for one in found[-5:]) or "none"
+        raise RegistryError(f'"{run}" names {len(fitting)} runs; the last ones are {known}')
+    return fitting[0]
 
 
 def write_parquet(found: Sequence[Experiment], path: Path) -> None:
     """The rows as a Parquet file, for anyone's notebook."""
     with durable.aside(path) as draft:
         pq.write_table(pa.Table.from_pylist([asdict(one) for one in found]), draft)
-
-
-def _named(found: Sequence[Experiment], run: str) -> Experiment:
-    fitting = [one for one in found if one.run == run] or [one for one in found if one.run.startswith(run)]
-    if len(fitting) != 1:
-        known = ", ".join(one.run for one in found[-5:]) or "none"
-        raise RegistryError(f'"{run}" names {len(fitting)} runs; the last ones are {known}')
-    return fitting[0]
 
 
 def _judged(store: Path, name: str) -> Iterator[Experiment]:

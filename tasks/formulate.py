@@ -11,6 +11,7 @@ from pathlib import Path
 from pawloop import durable
 from pawloop import problem as problems
 from pawloop.errors import ProblemFileError, SourceError
+from pawloop.sections import Train
 from tasks import sources
 
 _TEMPLATE = """\
@@ -38,7 +39,7 @@ init = "imagenet"                 # or a .safetensors or .pth file, "champion", 
 offline = "efficientnet_lite0"    # taken when the ImageNet weights of `backbone` cannot be had
 
 [train]
-budget_s = {budget}              # seconds for other candidates and for fine-tuning; nights have more
+budget_s = {budget}              # seconds for other candidates and for fine-tuning
 fine_tune = "auto"          # "always", "never"; auto leaves it when the frozen features are enough
 # image_sizes = [256]       # larger inputs to try: often more accurate, always slower
 # backbones = ["efficientnet_lite0"]   # networks to try beside [model] backbone
@@ -47,7 +48,6 @@ fine_tune = "auto"          # "always", "never"; auto leaves it when the frozen 
 minimum_accuracy = {minimum}      # a model below it serves nobody
 margin = 0.02               # by how much a challenger may seem worse than the champion
 """
-_BUDGET_S = 120
 _MINIMUM = 0.8
 
 
@@ -71,7 +71,7 @@ def formulate(name: str, photos: str, store: Path, folder_of_problems: Path = pr
         sources=_toml([source]),
         first=_toml(classes[0]),
         second=_toml(classes[1]),
-        budget=_BUDGET_S,
+        budget=f"{Train().budget_s:g}",
         minimum=_MINIMUM,
     )
     durable.write_bytes(path, text.encode())

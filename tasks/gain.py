@@ -86,8 +86,8 @@ def gain(search: Search, pair: tuple[Trial, Trial], on_progress: Progress) -> Ga
 
 def _answered(contest: Contest, entry: Entry) -> tuple[Answers, NDArray[np.int64]]:
     """What the network says of the test photos, at the temperature that suits the validation photos."""
-    held = contest.inputs.activations(entry.net, "validation", 0, entry.network)
+    held = contest.inputs.activations(entry.net, entry.network, "validation", 0)
     temperature = calibrate.fit_temperature(finetune.logits(entry.network, held.values), held.labels)
-    asked = contest.inputs.activations(entry.net, "test", 0, entry.network)
+    asked = contest.inputs.activations(entry.net, entry.network, "test", 0)
     logits = finetune.logits(entry.network, asked.values)
     return Answers.of(softmax(logits / temperature, axis=1)), asked.labels

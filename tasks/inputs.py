@@ -48,13 +48,19 @@ class Inputs:
     def embeddings(
         self, net: Net, network: Network, side: Side, views: range, until: float = np.inf
     ) -> NDArray[np.float16]:
-        """[N, V, D] of so many views of one side's photos. Raises UnfinishedError past `until`."""
+        """[N, V, D] of so many views of one side's photos.
+
+        Raises UnfinishedError past `until` (of `time.monotonic`), and as `activations` does.
+        """
         extractor = frozen_extractor(net, network, "embedding", self.dataset.store, self.recipe.seed)
         what = f"{net.name}: embeddings of {side} photos"
         return self._rows(extractor, self.photos(side), views, what, until)
 
-    def activations(self, net: Net, side: Side, view: int, network: Network) -> Activations:
-        """What the trunk says of one view of a side's photos, or of as many as memory can hold."""
+    def activations(self, net: Net, network: Network, side: Side, view: int) -> Activations:
+        """What the trunk says of one view of a side's photos, or of as many as memory can hold.
+
+        Raises TrainingError when it is no numbers, DatasetError when a photo has changed.
+        """
         kept = self._activations.get(side)
         if kept is None or kept[0] != (net, view):
             self._activations.pop(side, None)  # before the next ones take its place in memory

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks import finetune
-from tasks.calibrate import judged
 from tasks.entry import Entry
 from tasks.finetune import Activations, FineTuning
 from tasks.inputs import Inputs
@@ -38,9 +37,13 @@ class Racer:
     def __init__(
         self, inputs: Inputs, trial: Trial, start: Entry, pace: Pace, folder: Path, on_epoch: OnEpoch
     ) -> None:
-        """start: its network with the best head. folder: of its checkpoint, from which it goes on."""
+        """start: its network with the best head. folder: of its checkpoint, from which it goes on.
+
+        on_epoch(epoch, loss): told of each epoch; once it answers False, this candidate is done.
+        """
         self.inputs, self.trial, self.start, self.pace = inputs, trial, start, pace
-        self.on_epoch, self.is_done = on_epoch, False
+        self.on_epoch, self._is_hopeful = on_epoch, True
+        self._most = inputs.recipe.pinned.epochs if inputs.recipe.pinned else _MOST_EPOCHS
         photos = len(self._activations("train", 0).labels)
         self.tuning = FineTuning(
             start.network, trial.tuning, inputs.recipe.seed, finetune.steps(photos), pace.precision
@@ -54,6 +57,12 @@ class Racer:
         """Time spent so far, that of a killed run included."""
         return sum(self.tuning.curve.seconds)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether another epoch would be too many or in vain."""
+        is_patient = self.inputs.recipe.pinned or self.tuning.since_best < _PATIENCE
+        return self.tuning.epochs >= self._most or not (is_patient and self._is_hopeful)
+
     def go_on(self, until: float) -> bool:
         """One more epoch; False when there is no time for it."""
         pinned, started = self.inputs.recipe.pinned, time.monotonic()
@@ -63,27 +72,23 @@ class Racer:
         view = self.tuning.epochs % (self.inputs.recipe.views + 1)
         self.tuning.epoch(self._activations("train", view), self._activations("validation", 0))
         self.tuning.save(self._checkpoint)
-        most = pinned.epochs if pinned else _MOST_EPOCHS
-        is_hopeful = self.on_epoch(self.tuning.epochs, self.tuning.best_loss)
-        is_patient = pinned or self.tuning.since_best < _PATIENCE
-        self.is_done = self.tuning.epochs >= most or not (is_patient and is_hopeful)
-        self.inputs.on_progress(f"fine-tuning {self.trial.name}, epochs", self.tuning.epochs, most)
+        self._is_hopeful = self.on_epoch(self.tuning.epochs, self.tuning.best_loss)
+        self.inputs.on_progress(f"fine-tuning {self.trial.name}, epochs", self.tuning.epochs, self._most)
         return True
 
     def entry(self) -> Entry:
         """What came out of it."""
-        network = self.tuning.tuned(self.start.network)
-        held = self._activations("validation", 0)
-        accuracy, loss = judged(finetune.logits(network, held.values), held.labels)
+        curve = self.tuning.curve
+        best = curve.validation_loss.index(self.tuning.best_loss)
         return Entry(
             "fine-tuned",
             self.trial.net,
-            network,
-            accuracy,
-            loss,
+            self.tuning.tuned(self.start.network),
+            curve.validation_accuracy[best],
+            curve.validation_loss[best],
             self.seconds,
             self.trial.tuning,
-            self.tuning.curve,
+            curve,
             {
                 "precision": self.tuning.precision,
                 "device": finetune.DEVICE,
@@ -92,4 +97,4 @@ class Racer:
         )
 
     def _activations(self, side: Side, view: int) -> Activations:
-        return self.inputs.activations(self.trial.net, side, view, self.start.network)
+        return self.inputs.activations(self.trial.net, self.start.network, side, view)

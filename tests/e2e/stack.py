@@ -165,8 +165,8 @@ class Stack:
 
     def pause_schedules(self) -> None:
         """Wait until `up` has made them, then pause them: at any hour, only the tests start runs."""
-        wait_until(lambda: answers(f"{self.environment['PREFECT_API_URL']}/health"), 60, "Prefect answers")
-        wait_until(lambda: len(self.schedules()) == 2, 60, "both deployments have a schedule")
+        wait_until(lambda: answers(f"{self.environment['PREFECT_API_URL']}/health"), 240, "Prefect answers")
+        wait_until(lambda: len(self.schedules()) == 2, 240, "both deployments have a schedule")
         assert all(is_active for _, is_active in self.schedules().values())
         for address, _ in self.schedules().values():
             httpx.patch(address, json={"active": False}).raise_for_status()

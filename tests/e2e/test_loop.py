@@ -25,15 +25,17 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     made = Stack(tmp_path_factory.mktemp("stack"))
     made.start()
-    made.pause_schedules()
-    yield made
-    made.stop()
-    for process in made.ours():
-        with contextlib.suppress(psutil.Error):
-            process.kill()
+    try:
+        made.pause_schedules()
+        yield made
+        made.stop()
+    finally:
+        for process in made.ours():
+            with contextlib.suppress(psutil.Error):
+                process.kill()
 
 
-def test_up_ends_with_a_model_thatanswers(stack: Stack) -> None:
+def test_up_ends_with_a_model_that_answers(stack: Stack) -> None:
     stack.await_line("Pawloop is ready: sample version 1")
     command = shlex.split(stack.await_line(r"^  curl -s"))
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -108,7 +110,7 @@ def test_a_recorded_run_trained_again_is_the_same(stack: Stack) -> None:
     assert done.stdout.splitlines()[0] == "the same network, bit for bit"
     unknown = stack.run("pawloop", "experiments", "replay", "20000101-000000-abcd")
     assert unknown.returncode == 1
-    assert "no run whose network is in the store" in unknown.stderr
+    assert "names 0 runs" in unknown.stderr
 
 
 def engines(stack: Stack) -> list[psutil.Process]:

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pawloop.errors import RegistryError
-from tasks.experiments import compare, experiments, write_parquet
+from tasks.experiments import compare, experiments, named, write_parquet
 from tests import published
 
 CANDIDATE = {
@@ -68,6 +68,12 @@ def test_a_comparison_tells_only_what_differs(store: Path) -> None:
     differences = compare(experiments(store, "colours"), ["20260101-000000-aaaa", "20260102-000000-bbbb"])
     assert differences["seed"] == [0, 1]
     assert "backbone" not in differences
+
+
+def test_the_beginning_of_a_name_means_the_run_and_not_its_other_candidates(store: Path) -> None:
+    found = experiments(store, "colours")
+    assert named(found, "20260101").run == "20260101-000000-aaaa"
+    assert named(found, "20260101-000000-aaaa-1").outcome == "not chosen"
 
 
 def test_a_run_that_does_not_exist_is_told(store: Path) -> None:

@@ -1,0 +1,95 @@
+"""A recorded training done again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from pawloop import card as cards
+from pawloop.errors import RegistryError, WeightsError
+from pawloop.problem import Problem
+from pawloop.sections import Data, Model, Train
+from tasks import recipe as recipes
+from tasks import train, weights
+from tasks.manifest import Dataset
+from tasks.replay import replay
+from tasks.weights import NETWORK_FILE
+from tests import published
+from tests.tasks import albums
+
+RUN = "20260101-000000-aaaa"
+
+
+@pytest.fixture(scope="module")
+def problem() -> Problem:
+    return Problem(
+        name="drawn",
+        classes=("cat", "dog"),
+        data=Data(sources=("sample://pets?count=60&seed=2",)),
+        model=Model(backbone="efficientnet_lite0", image_size=64),
+        train=Train(views=0),
+    )
+
+
+@pytest.fixture
+def dataset(problem: Problem, tmp_path: Path) -> Dataset:
+    return albums.made(problem, tmp_path / "store")
+
+
+def judged(dataset: Dataset, problem: Problem, epochs: int) -> Path:
+    """A run whose network had so many epochs of fine-tuning; the folder of its candidate."""
+    own = weights.pretrained_all(problem, dataset.store)
+    recipe = replace(recipes.plan(problem, own[:1], 3), fine_tune="never")
+    if epochs:
+        pinned = recipes.Pinned(epochs, "float32")
+        recipe = replace(recipe, trials=recipe.trials[:1], fine_tune="always", pinned=pinned)
+    trained = train.train(dataset, recipe, own, "first")
+    card = published.publish(dataset.store).card.model_copy(
+        update={
+            "name": problem.name,
+            "run": RUN,
+            "recipe": asdict(recipe) | {"training": trained.story},
+            "dataset": cards.Dataset(id=dataset.id, sources=[], counts={}),
+            "metrics": {"float32": {"accuracy": 0.9, "expected_cost": 0.1, "log_loss": 0.3}},
+        }
+    )
+    folder = dataset.store / "runs" / RUN / "candidate"
+    folder.mkdir(parents=True)
+    (folder / "card.json").write_text(card.model_dump_json())
+    (folder / NETWORK_FILE).write_bytes((trained.folder / NETWORK_FILE).read_bytes())
+    return folder
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_the_same_recipe_gives_the_same_network_and_leaves_nothing_behind(
+    problem: Problem, dataset: Dataset, epochs: int
+) -> None:
+    judged(dataset, problem, epochs)
+    before = sorted((dataset.store / "trained").iterdir())
+    told = replay(dataset.store, problem, RUN[:9], lambda *_: None)
+    assert told.is_same
+    assert told.run == RUN
+    assert [one.split()[0] for one in told.differs] == ["code"]
+    assert sorted((dataset.store / "trained").iterdir()) == before
+
+
+def test_another_network_is_told(problem: Problem, dataset: Dataset) -> None:
+    folder = judged(dataset, problem, 0)
+    content = bytearray((folder / NETWORK_FILE).read_bytes())
+    content[-1] ^= 1
+    (folder / NETWORK_FILE).write_bytes(content)
+    assert not replay(dataset.store, problem, RUN, lambda *_: None).is_same
+
+
+def test_what_cannot_be_replayed_is_told(problem: Problem, dataset: Dataset) -> None:
+    folder = judged(dataset, problem, 1)
+    with pytest.raises(RegistryError, match="was not chosen"):
+        replay(dataset.store, problem, f"{RUN}-1", lambda *_: None)
+    other = problem.model_copy(update={"model": problem.model.model_copy(update={"init": "random"})})
+    with pytest.raises(WeightsError, match="began with other weights"):
+        replay(dataset.store, other, RUN, lambda *_: None)
+    (folder / NETWORK_FILE).unlink()
+    with pytest.raises(RegistryError, match="is gone"):
+        replay(dataset.store, problem, RUN, lambda *_: None)
