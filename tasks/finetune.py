@@ -1,16 +1,16 @@
 """Fine-tuning of a network's last blocks on what its frozen trunk says of photos, an epoch at a time.
 
-There is no planned end: the rate is constant after a warm-up, and what counts are the averaged weights,
-all the way or part of it from where they began, so whoever races several can stop any of them after any
-epoch, and a killed one goes on from its checkpoint. Knows tensors and time; knows nothing about photos,
-budgets or other candidates.
+There is no planned end: the rate is constant after a warm-up, and what counts is a mean of weights seen on
+the way, so whoever races several can stop any of them after any epoch, and a killed one goes on from its
+checkpoint. Knows tensors and time; knows nothing about photos, budgets or other candidates.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,13 +26,14 @@ from torch.optim.swa_utils import AveragedModel
 from export.backbone import Network, pool
 from pawloop import durable
 from pawloop.errors import TrainingError
+from tasks.blend import Blend
 from tasks.calibrate import judged
 
 _BATCH = 16  # of 32, the tail's activations alone pass half a gigabyte
 _ASKED_AT_ONCE = 64
 _HEAD_BY_TAIL = 2.5  # learning rates; the head is new, the blocks are not
 _WARM_UP_EPOCHS = 0.5
-_SHARES = (0.25, 0.5, 1.0)  # of the way from the first weights to the averaged ones
+_SHARES = (0.5, 1.0)  # of the way from the first weights to the averaged ones
 _TIMED_STEPS = 3  # the first also compiles kernels
 _LOOK = 0.35  # at a photo, by a training step with it: the forward pass, measured at 0.3, and judging
 _WORTH = 0.85  # bfloat16 is taken when a step needs less than this share of float32's time
@@ -70,13 +71,11 @@ class Activations:
 class Curve:
     """What happened, an entry an epoch.
 
-    share: of the way from the first weights to the averaged ones, where validation was best. validation_loss,
-    validation_accuracy: there, the log-loss in nats at the best temperature.
+    validation_loss, validation_accuracy: of the blend, the log-loss in nats at the best temperature.
     """
 
     seconds: list[float] = field(default_factory=list)
     train_loss: list[float] = field(default_factory=list)
-    share: list[float] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
     validation_accuracy: list[float] = field(default_factory=list)
 
@@ -84,17 +83,18 @@ class Curve:
 class FineTuning:
     """One network's tail and head being trained.
 
-    curve: what happened so far. best_loss: lowest of its validation losses.
+    What it gives is a blend of the first weights and, after each epoch, of the averaged ones and those
+    halfway to them (see `blend`). curve: what happened so far.
     """
 
     def __init__(self, network: Network, tuning: Tuning, seed: int, steps: int, precision: Precision) -> None:
         """Begin from `network`, which stays as it is. steps: batches an epoch."""
         self.tuning, self.seed, self.precision = tuning, seed, precision
-        self.curve, self.best_loss = Curve(), float("inf")
+        self.curve = Curve()
         self._last = _Last(network).to(DEVICE, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stubs
         self._averaged = AveragedModel(self._last, avg_fn=_recent(steps))
         self._first = copy.deepcopy(self._last.state_dict())
-        self._best = self._first
+        self._blend = Blend(self._first)
         self._optimiser = _optimiser(self._last, tuning)
         warm_up = max(1, round(_WARM_UP_EPOCHS * steps))
         self._schedule = torch.optim.lr_scheduler.LinearLR(self._optimiser, 1 / warm_up, 1.0, warm_up)
@@ -103,6 +103,11 @@ class FineTuning:
     def epochs(self) -> int:
         """Epochs done."""
         return len(self.curve.train_loss)
+
+    @property
+    def best_loss(self) -> float:
+        """Lowest validation log-loss so far, in nats; infinite before the first epoch."""
+        return min(self.curve.validation_loss, default=math.inf)
 
     @property
     def since_best(self) -> int:
@@ -123,9 +128,9 @@ class FineTuning:
         self.curve.seconds.append(round(time.monotonic() - started, 3))
 
     def tuned(self, network: Network) -> Network:
-        """A copy of `network` with the weights that were best on validation photos."""
+        """A copy of `network` with the blended weights."""
         last = _Last(network)
-        last.load_state_dict(self._best)
+        last.load_state_dict(self._blend.weights)
         tuned = copy.deepcopy(network)
         tuned.tail.load_state_dict(last.tail.state_dict())
         tuned.head.load_state_dict(last.head.state_dict())
@@ -137,8 +142,7 @@ class FineTuning:
             "last": self._last.state_dict(),
             "first": self._first,
             "averaged": self._averaged.state_dict(),
-            "best": self._best,
-            "best_loss": self.best_loss,
+            "blend": self._blend.state(),
             "optimiser": self._optimiser.state_dict(),
             "schedule": self._schedule.state_dict(),
             "curve": asdict(self.curve),
@@ -151,34 +155,32 @@ class FineTuning:
         state: dict[str, Any] = torch.load(path, map_location=DEVICE, weights_only=True)  # Any: see `save`
         self._last.load_state_dict(state["last"])
         self._averaged.load_state_dict(state["averaged"])
-        self._first, self._best, self.best_loss = state["first"], state["best"], state["best_loss"]
+        self._first = state["first"]
+        self._blend.resume(state["blend"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._schedule.load_state_dict(state["schedule"])
         self.curve = Curve(**state["curve"])
 
     def _judge(self, validation: Activations) -> None:
-        """Ask on the way, too: there it is often better than at its end (Wortsman et al. 2022, "Robust
-        fine-tuning of zero-shot models")."""
-        found = []
-        for share in _SHARES:
-            asked = self._mixed(share)
-            accuracy, loss = judged(_logits(asked, validation.values), validation.labels)
-            found.append((loss, accuracy, share, asked))
-        loss, accuracy, share, best = min(found, key=lambda one: one[0])
-        if not np.isfinite(loss):
-            raise TrainingError(_DIVERGED)
-        self.curve.share.append(share)
+        for share in (0.0, *_SHARES) if self._blend.is_empty else _SHARES:
+            part = self._with(self._on_the_way(share))
+            _, loss = judged(_logits(part, validation.values), validation.labels)
+            if not np.isfinite(loss):
+                raise TrainingError(_DIVERGED)
+            self._blend.add(part.state_dict(), loss, len(validation.labels))
+        blended = _logits(self._with(self._blend.weights), validation.values)
+        accuracy, loss = judged(blended, validation.labels)
         self.curve.validation_loss.append(loss)
         self.curve.validation_accuracy.append(accuracy)
-        if loss < self.best_loss:
-            self._best, self.best_loss = best.state_dict(), loss
 
-    def _mixed(self, share: float) -> _Last:
-        mixed: _Last = copy.deepcopy(self._last)
+    def _on_the_way(self, share: float) -> dict[str, Tensor]:
         averaged = self._averaged.module.state_dict()
-        weights = {name: first.lerp(averaged[name], share) for name, first in self._first.items()}
-        mixed.load_state_dict(weights)
-        return mixed
+        return {name: first.lerp(averaged[name], share) for name, first in self._first.items()}
+
+    def _with(self, weights: Mapping[str, Tensor]) -> _Last:
+        last: _Last = copy.deepcopy(self._last)
+        last.load_state_dict(weights)
+        return last
 
     def _step(self, inputs: Tensor, labels: Tensor) -> float:
         loss = _step(self._last, self._optimiser, (inputs, labels), self.tuning.smoothing, self.precision)
@@ -199,7 +201,7 @@ def pace(network: Network, train: Activations, validation_count: int) -> tuple[P
         seconds["bfloat16"] = _timed(network, train, "bfloat16")
     gains = seconds.get("bfloat16", float("inf")) < _WORTH * seconds["float32"]
     chosen: Precision = "bfloat16" if gains else "float32"
-    looks = len(_SHARES) * _LOOK * validation_count / _BATCH
+    looks = (len(_SHARES) + 1) * _LOOK * validation_count / _BATCH
     return chosen, seconds[chosen] * (steps(len(train.labels)) + looks)
 
 

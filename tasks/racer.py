@@ -79,13 +79,12 @@ class Racer:
     def entry(self) -> Entry:
         """What came out of it."""
         curve = self.tuning.curve
-        best = curve.validation_loss.index(self.tuning.best_loss)
         return Entry(
             "fine-tuned",
             self.trial.net,
             self.tuning.tuned(self.start.network),
-            curve.validation_accuracy[best],
-            curve.validation_loss[best],
+            curve.validation_accuracy[-1],
+            curve.validation_loss[-1],
             self.seconds,
             self.trial.tuning,
             curve,

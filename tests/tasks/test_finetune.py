@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from export.backbone import ARCHITECTURES, Network
-from tasks import finetune
+from tasks import blend, finetune
 from tasks.calibrate import judged
 from tasks.finetune import Activations, FineTuning, Tuning
 
@@ -31,31 +33,45 @@ def activations(network: Network, count: int, seed: int) -> Activations:
     return Activations(values.astype(np.float16), labels)
 
 
-@pytest.mark.parametrize("rate", [1e-4, 2e-2])
-def test_kept_are_the_weights_on_the_way_that_validation_liked_best(
-    network: Network, monkeypatch: pytest.MonkeyPatch, rate: float
+def trained(network: Network, rate: float, epochs: int = 1) -> FineTuning:
+    tuning = FineTuning(network, Tuning(rate=rate), 0, finetune.steps(64), "float32")
+    for _ in range(epochs):
+        tuning.epoch(activations(network, 64, 1), activations(network, 48, 2))
+    return tuning
+
+
+def test_what_is_judged_is_what_is_kept(network: Network) -> None:
+    tuning, validation = trained(network, 1e-4, epochs=2), activations(network, 48, 2)
+    accuracy, loss = judged(finetune.logits(tuning.tuned(network), validation.values), validation.labels)
+    assert loss == pytest.approx(tuning.curve.validation_loss[-1], abs=1e-6)
+    assert accuracy == tuning.curve.validation_accuracy[-1]
+
+
+def test_kept_is_a_mean_of_first_halfway_and_last_weights_by_their_likelihood(
+    network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train, validation = activations(network, 64, 1), activations(network, 48, 2)
-    shares = finetune._SHARES
-    losses = {}
-    for one in (*((share,) for share in shares), shares):
-        monkeypatch.setattr(finetune, "_SHARES", one)
-        tuning = FineTuning(network, Tuning(rate=rate), 0, finetune.steps(64), "float32")
-        tuning.epoch(train, validation)
-        losses[one] = tuning.best_loss
-    assert losses[shares] == min(losses.values())
-    assert losses[(tuning.curve.share[0],)] == losses[shares]
-    _, loss = judged(finetune.logits(tuning.tuned(network), validation.values), validation.labels)
-    assert loss == pytest.approx(tuning.best_loss, abs=1e-6)
+    first = network.head.weight.detach()
+    monkeypatch.setattr(blend, "_TRUST", 0.0)  # all count alike
+    evenly = trained(network, 1e-3).tuned(network).head.weight.detach()
+    monkeypatch.setattr(blend, "_TRUST", 1e6)  # the best counts alone
+    best = trained(network, 1e-3).tuned(network).head.weight.detach()
+    averaged = first + 2 * (evenly - first)  # of the shares 0, a half and 1 the mean is a half
+    whole = [first, (first + averaged) / 2, averaged]
+    assert not torch.equal(evenly, first)
+    assert min(float((one - best).abs().max()) for one in whole) < 1e-6
 
 
-def test_half_of_the_way_is_half_of_the_way(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    train, validation = activations(network, 64, 1), activations(network, 48, 2)
-    ends = {}
-    for share in (0.5, 1.0):
-        monkeypatch.setattr(finetune, "_SHARES", (share,))
-        tuning = FineTuning(network, Tuning(), 0, finetune.steps(64), "float32")
-        tuning.epoch(train, validation)
-        ends[share] = tuning.tuned(network).head.weight
-    assert not torch.equal(ends[1.0], network.head.weight)
-    assert torch.allclose(ends[0.5], (network.head.weight + ends[1.0]) / 2, atol=1e-6)
+def test_a_rate_far_too_high_does_not_lose_what_was_there(network: Network) -> None:
+    tuning, validation = trained(network, 0.1), activations(network, 48, 2)
+    _, before = judged(finetune.logits(network, validation.values), validation.labels)
+    assert tuning.curve.validation_loss[-1] < before + 0.1
+
+
+def test_resumed_it_goes_on_as_if_it_had_not_stopped(network: Network, tmp_path: Path) -> None:
+    whole, begun = trained(network, 1e-3, epochs=2), trained(network, 1e-3)
+    begun.save(tmp_path / "half.pt")
+    again = FineTuning(network, Tuning(rate=1e-3), 0, finetune.steps(64), "float32")
+    again.resume(tmp_path / "half.pt")
+    again.epoch(activations(network, 64, 1), activations(network, 48, 2))
+    assert again.curve.validation_loss == whole.curve.validation_loss
+    assert torch.equal(again.tuned(network).head.weight, whole.tuned(network).head.weight)
