@@ -87,11 +87,13 @@ def retrain(
     spec = allowed.varied(problems.load(problem or chosen.problem), source, backbone, chosen.allowed_places)
     store, registry = chosen.store.resolve(), Registry(chosen.store.resolve(), spec.name)
     with run.only_one(store, spec):
+        shadowing.end_left_over(registry)
         weights = pretrained(spec, store)
         dataset = split(curate(collect(spec, store), spec, store), spec, store)
         recipe = recipes.plan(spec, weights, seed, trials.read_found(store, spec.name))
         key = recipe.key(dataset, provenance.code_version())
-        known = None if force else release.known_result(store, registry, key)
+        terms = release.terms(spec)
+        known = None if force else release.known_result(store, registry, key, terms)
         if known:
             return run.ended(spec, "Unchanged", f"nothing new: {known}")
         validate(dataset, spec)
@@ -112,7 +114,7 @@ def retrain(
         if number and verdict.outcome == "promote":
             is_best = rivals.is_best(judged["float32"].answers(), spec.costs)
             version = promote(registry, number, verdict, before, is_best)
-        release.record(place, key, before, version, verdict)
+        release.record(place, key, terms, before, version, verdict)
         tell(card.model_copy(update={"verdict": verdict}), judged["float32"], dataset, rivals, version)
         run.show_experiments(store, spec)
         if version is None:
@@ -123,7 +125,7 @@ def retrain(
 
 @task(name="pretrained weights", cache_policy=NO_CACHE)
 def pretrained(spec: Problem, store: Path) -> Sequence[Pretrained]:
-    weights = pretraining.pretrained_all(spec, store)
+    weights = pretraining.pretrained_all(spec, store, get_run_logger().warning)
     for one in weights:
         get_run_logger().info("Backbone: %s", one.because)
     return weights

@@ -70,7 +70,8 @@ class Card(_Part):
 
     version: the number in the registry, 0 for a candidate. files: SHA-256 of every other file of the
     version; of a candidate, of its variants. purpose: what it is meant for. metrics: by precision.
-    novelty_threshold: past it a photo is unlike the training photos.
+    novelty_threshold: past it a photo is unlike the training photos. recipe_key, terms_key: name what it was
+    made from, and the costs and bars that it was judged by.
     """
 
     format: Literal[1] = 1
@@ -91,6 +92,7 @@ class Card(_Part):
     weights_sha256: str | None
     recipe: dict[str, Any]  # Any: hyper-parameters, each of its own type
     recipe_key: str
+    terms_key: str = ""
     code_version: str
     dataset: Dataset
     variants: dict[Precision, Variant]

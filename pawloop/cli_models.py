@@ -55,14 +55,16 @@ def show_model(
         raise RegistryError(f"{registry.name} has no champion yet; run `pawloop retrain`")
     if as_json:
         shadow = found.shadow and found.shadow.model_dump()
-        out.print_json(json.dumps({**found.card.model_dump(mode="json"), "shadow": shadow}))
+        later = {"shadow": shadow, "overruled": found.overruled}
+        out.print_json(json.dumps({**found.card.model_dump(mode="json"), **later}))
     else:
         from rich.markdown import Markdown
 
         from tasks.cardtext import shadow_markdown
 
         text = (found.folder / "card.md").read_text(encoding="utf-8")
-        out.print(Markdown(text + shadow_markdown(found.shadow)))
+        overruled = f"\n\nPromoted by a person all the same: {found.overruled}" if found.overruled else ""
+        out.print(Markdown(text + shadow_markdown(found.shadow) + overruled))
 
 
 @models.command("promote")
@@ -70,7 +72,7 @@ def promote_model(
     what: Annotated[str, typer.Argument(help="A version's number, or the run of a refused challenger.")],
     problem: ProblemName = None,
     despite: Annotated[
-        str | None, typer.Option(help="Why the gate's verdict is overruled; kept in the card.")
+        str | None, typer.Option(help="Why a verdict against it is overruled; kept with its card.")
     ] = None,
 ) -> None:
     """Make a version champion by hand; the running server takes it within a second.

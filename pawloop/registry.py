@@ -70,6 +70,12 @@ class Version:
         return str(json.loads(path.read_text())["reason"]) if path.exists() else None
 
     @property
+    def overruled(self) -> str | None:
+        """Why a person promoted it despite what was found, or None."""
+        path = self.folder / "overruled.json"
+        return str(json.loads(path.read_text())["reason"]) if path.exists() else None
+
+    @property
     def shadow(self) -> Verdict | None:
         """What was found when it answered live photos beside the champion, if it ever did."""
         path = self.folder / "shadow.json"
@@ -185,6 +191,12 @@ class Registry:
     def reject(self, number: int, reason: str) -> None:
         """Mark a version as not fit for service; its own files stay as they are."""
         durable.write_json(self.folder / str(number) / "rejected.json", {"at": _now(), "reason": reason})
+
+    def note_overruled(self, number: int, reason: str) -> None:
+        """Put a person's reason beside a version's card, and take back its rejection."""
+        folder = self.folder / str(number)
+        durable.write_json(folder / "overruled.json", {"at": _now(), "reason": reason})
+        (folder / "rejected.json").unlink(missing_ok=True)
 
     def note_shadow(self, number: int, verdict: Verdict) -> None:
         """Put the verdict on live photos beside a version's card, which was written before it."""

@@ -104,7 +104,7 @@ class Train(Section):
     views: int = Field(1, ge=0, le=8)
     backbones: tuple[Backbone, ...] = ()
     image_sizes: tuple[ImageSize, ...] = ()
-    rates: tuple[Rate, ...] = Field((4e-4, 1e-4), min_length=1)
+    rates: tuple[Rate, ...] = Field((4e-4,), min_length=1)
 
 
 class Tune(Section):

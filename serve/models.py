@@ -20,10 +20,14 @@ router = APIRouter(tags=["models"], responses=problems.responses(401, 503))
 
 
 class InService(Card):
-    """The card of the model in service, which of its variants answers, and through what."""
+    """The card of the model in service, which of its variants answers, and through what.
+
+    overruled: why a person promoted it despite what was found, or null.
+    """
 
     precision: Precision
     provider: Provider
+    overruled: str | None
 
 
 class Listed(BaseModel):
@@ -54,7 +58,13 @@ def model(request: Request) -> InService:
     curl http://127.0.0.1:8000/model
     """
     serving = state.of(request).engine.serving
-    return InService(**dict(serving.version.card), precision=serving.precision, provider=serving.provider)
+    version = serving.version
+    return InService(
+        **dict(version.card),
+        precision=serving.precision,
+        provider=serving.provider,
+        overruled=version.overruled,
+    )
 
 
 @router.get("/models")

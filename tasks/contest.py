@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from export.backbone import Network
 from pawloop.errors import TrainingError
 from tasks import finetune, head
 from tasks.calibrate import judged
@@ -28,6 +29,7 @@ from tasks.weights import Pretrained
 
 _FEWEST_EPOCHS = 2  # fewer are hardly worth their time
 _EPOCHS_A_TRIAL = 3  # as many candidates are fine-tuned as get this many epochs each
+_TIMED_PHOTOS = 32
 _GOOD_ENOUGH = 0.995  # validation accuracy from which `auto` spends no time on fine-tuning
 
 
@@ -67,6 +69,8 @@ class Contest:
         Raises BudgetError when fine-tuning was asked for always and no epoch fits the budget,
         UnfinishedError at the deadline.
         """
+        if self.recipe.fine_tune == "always" and not self.recipe.pinned:
+            self._require_an_epoch(self.recipe.nets[0])
         entries = [self.frozen(self.recipe.nets[0], self.deadline)]
         until = time.monotonic() + self.recipe.budget_s
         for net in sorted(self.recipe.nets[1:], key=lambda one: one.cost):
@@ -88,7 +92,7 @@ class Contest:
     def frozen(self, net: Net, until: float = np.inf) -> Entry:
         """The pretrained backbone with the best head on its embeddings, of plain photos or all views."""
         started = time.monotonic()
-        network = net.network(self.weights[net.backbone], len(self.recipe.classes), self.recipe.seed)
+        network = self._network(net)
         views = range(self.recipe.views + 1)
         train = self.inputs.embeddings(net, network, "train", views, until)
         held = self.inputs.embeddings(net, network, "validation", range(1), until)[:, 0]
@@ -129,6 +133,7 @@ class Contest:
             Racer(self.inputs, trial, starts[trial.net], pace, self.folder, self.on_epoch) for trial in racing
         ]
         self._race(runs, until - sum(run.seconds for run in runs))
+        self.notes += self.inputs.left_out
         return [run.entry() for run in runs if run.tuning.epochs]
 
     def _race(self, runs: list[Racer], until: float) -> None:
@@ -141,15 +146,29 @@ class Contest:
             going.sort(key=lambda run: run.tuning.best_loss)
             going = going[: -(-len(going) // 2)]
 
+    def _network(self, net: Net) -> Network:
+        return net.network(self.weights[net.backbone], len(self.recipe.classes), self.recipe.seed)
+
+    def _require_an_epoch(self, net: Net) -> None:
+        """Before all photos' features are computed: whether the budget has time for one epoch at all."""
+        network = self._network(net)
+        few = self.inputs.few(net, network, _TIMED_PHOTOS)
+        _, epoch_s = finetune.pace(network, few, self.inputs.counts)
+        if epoch_s > self.recipe.budget_s:
+            raise self._too_short(epoch_s)
+
+    def _too_short(self, epoch_s: float) -> BudgetError:
+        return BudgetError(
+            f"[train] budget_s = {self.recipe.budget_s:g} is too short for fine-tuning: an epoch takes "
+            f'about {epoch_s:.2g} s here; raise it, or set fine_tune = "never"'
+        )
+
     def _pace(self, start: Entry, until: float) -> Pace:
         if self.recipe.pinned:
             return Pace(self.recipe.pinned.precision, 0.0, self.recipe.pinned.epochs)
         train = self.inputs.activations(start.net, start.network, "train", 0)
-        precision, epoch_s = finetune.pace(start.network, train, len(self.inputs.photos("validation")))
+        precision, epoch_s = finetune.pace(start.network, train, self.inputs.counts)
         affordable = int((until - time.monotonic()) / epoch_s)
         if affordable < (1 if self.recipe.fine_tune == "always" else _FEWEST_EPOCHS):
-            raise BudgetError(
-                f"[train] budget_s = {self.recipe.budget_s:g} is too short for fine-tuning: an epoch takes "
-                f'about {epoch_s:.2g} s here; raise it, or set fine_tune = "never"'
-            )
+            raise self._too_short(epoch_s)
         return Pace(precision, epoch_s, affordable)

@@ -17,6 +17,7 @@ from tasks.candidate import Candidate
 from tasks.licences import licences
 from tasks.manifest import Dataset
 from tasks.provenance import code_version
+from tasks.release import terms
 from tasks.robustness import Robustness
 from tasks.train import Trained
 from tasks.variants import Judged
@@ -61,6 +62,7 @@ def describe(
         weights_sha256=own.sha256,
         recipe={**asdict(trained.recipe), "training": trained.story},
         recipe_key=key,
+        terms_key=terms(problem),
         code_version=code_version(),
         dataset=cards.Dataset(
             id=dataset.id,

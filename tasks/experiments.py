@@ -48,8 +48,8 @@ class Experiment:
 
     run: the retrain, with "-1" and so on for the candidates that were not chosen, or the search and the
     number of its trial. chosen: frozen or fine-tuned. accuracy, expected_cost, log_loss: of the float32
-    file on test photos, where it was judged. seconds: of its training. outcome: the gate's verdict,
-    "not chosen", or "searched".
+    file on test photos, where it was judged. seconds: of its training. outcome: the gate's verdict, "not
+    chosen", or of a search's trial "searched" or "pruned".
     """
 
     run: str
@@ -85,9 +85,8 @@ def experiments(store: Path, name: str) -> list[Experiment]:
     return sorted([*_judged(store, name), *_searched(store, name)], key=lambda one: (one.made, one.run))
 
 
-def log_trial(folder: Path, number: int, dataset: Dataset, seed: int, entries: Sequence[Entry]) -> None:
-    """Record what one trial of a search gave. folder: the search's."""
-    best = min(entries, key=lambda one: one.validation_log_loss)
+def log_trial(folder: Path, number: int, dataset: Dataset, seed: int, tried: Entry, outcome: str) -> None:
+    """Record what one trial of a search gave. folder: the search's. outcome: searched or pruned."""
     record = {
         "run": f"search-{folder.name}-{number:03d}",
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -95,7 +94,8 @@ def log_trial(folder: Path, number: int, dataset: Dataset, seed: int, entries: S
         "code": code_version(),
         "seed": seed,
         "machine": machine(),
-        "candidate": best.told() | {"seconds": round(sum(one.seconds for one in entries), 2)},
+        "outcome": outcome,
+        "candidate": tried.told(),
     }
     durable.write_json(folder / "trials" / f"{number:03d}.json", record)
 
@@ -161,7 +161,7 @@ def _searched(store: Path, name: str) -> Iterator[Experiment]:
     for path in (store / "tuned" / name).glob("*/trials/*.json"):
         record = json.loads(path.read_text(encoding="utf-8"))
         candidate, run = record.pop("candidate"), record.pop("run")
-        yield _row(candidate, run, record | {"outcome": "searched"})
+        yield _row(candidate, run, record)
 
 
 def _row(candidate: dict[str, Any], run: str, facts: Any) -> Experiment:  # Any: JSON's values

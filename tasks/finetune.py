@@ -194,15 +194,18 @@ def steps(photo_count: int) -> int:
     return max(1, photo_count // _BATCH)
 
 
-def pace(network: Network, train: Activations, validation_count: int) -> tuple[Precision, float]:
-    """The precision in which a step is faster here, and the seconds of an epoch in it, judging included."""
-    seconds = {"float32": _timed(network, train, "float32")}
+def pace(network: Network, some: Activations, counts: tuple[int, int]) -> tuple[Precision, float]:
+    """The precision in which a step is faster here, and the seconds of an epoch in it, judging included.
+
+    some: a batch of activations or more. counts: of photos to train on and to validate with.
+    """
+    seconds = {"float32": _timed(network, some, "float32")}
     if DEVICE == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        seconds["bfloat16"] = _timed(network, train, "bfloat16")
+        seconds["bfloat16"] = _timed(network, some, "bfloat16")
     gains = seconds.get("bfloat16", float("inf")) < _WORTH * seconds["float32"]
     chosen: Precision = "bfloat16" if gains else "float32"
-    looks = (len(_SHARES) + 1) * _LOOK * validation_count / _BATCH
-    return chosen, seconds[chosen] * (steps(len(train.labels)) + looks)
+    looks = (len(_SHARES) + 1) * _LOOK * counts[1] / _BATCH
+    return chosen, seconds[chosen] * (steps(counts[0]) + looks)
 
 
 def logits(network: Network, activations: NDArray[np.float16]) -> NDArray[np.float32]:

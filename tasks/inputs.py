@@ -24,11 +24,15 @@ Progress = Callable[[str, int, int], None]
 
 
 class Inputs:
-    """The photos of one training, as its networks see them."""
+    """The photos of one training, as its networks see them.
+
+    left_out: for a person, which photos fine-tuning could not look at.
+    """
 
     def __init__(self, dataset: Dataset, recipe: Recipe, on_progress: Progress) -> None:
         """Raises TrainingError when a side has no photos to train or choose by."""
         self.dataset, self.recipe, self.on_progress = dataset, recipe, on_progress
+        self.left_out: list[str] = []
         self._photos: dict[Side, list[Photo]] = {}
         for side in ("train", "validation"):
             if not self.photos(side):
@@ -40,6 +44,11 @@ class Inputs:
         if side not in self._photos:
             self._photos[side] = self.dataset.photos(side)
         return self._photos[side]
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Photos to train on, and to validate with."""
+        return len(self.photos("train")), len(self.photos("validation"))
 
     def labels(self, side: Side) -> NDArray[np.int64]:
         """[N] of the photos of one side, as places among the classes."""
@@ -67,12 +76,23 @@ class Inputs:
             extractor = frozen_extractor(net, network, "trunk", self.dataset.store, self.recipe.seed)
             photos = self.photos(side)
             row_bytes = features(extractor, self.dataset, [Wanted(photos[0], 0)])[0].nbytes
-            photos = photos[: max(1, _MOST_ACTIVATION_BYTES // row_bytes)]
+            most = max(1, _MOST_ACTIVATION_BYTES // row_bytes)
+            if len(photos) > most:
+                told = f"fine-tuning looks at {most} of {len(photos)} {side} photos, all that memory holds"
+                self.left_out += [told] if told not in self.left_out else []
+            photos = photos[:most]
             what = f"{net.name}: activations of {side} photos"
             values = self._rows(extractor, photos, range(view, view + 1), what)[:, 0]
             labels = self.labels(side)[: len(photos)]
             self._activations[side] = ((net, view), Activations(values, labels))
         return self._activations[side][1]
+
+    def few(self, net: Net, network: Network, count: int) -> Activations:
+        """As `activations`, of a few training photos to time a step with."""
+        extractor = frozen_extractor(net, network, "trunk", self.dataset.store, self.recipe.seed)
+        photos = self.photos("train")[:count]
+        values = self._rows(extractor, photos, range(1), f"{net.name}: activations to time")[:, 0]
+        return Activations(values, self.labels("train")[:count])
 
     def _rows(
         self, extractor: Extractor, photos: list[Photo], views: range, what: str, until: float = np.inf

@@ -16,10 +16,12 @@ import httpx
 from pawloop import durable
 from pawloop.card import Card, Verdict
 from pawloop.errors import ConfirmError, RegistryError
+from pawloop.problem import Problem
 from pawloop.registry import Registry, Version
 from tasks.cardtext import card_markdown
 
 _ASK_EVERY_S = 0.5
+_OUTCOME = "outcome.json"
 
 
 def publish(registry: Registry, candidate: Path, card: Card) -> Version:
@@ -41,6 +43,11 @@ def promote_by_hand(store: Path, registry: Registry, what: str, despite: str | N
     champion = registry.aliases().champion
     if what.isdecimal():
         version = registry.version(int(what))
+        against = _spoken_against(version)
+        if against and not despite:
+            raise RegistryError(f'version {what} is {against}; to overrule that say why: --despite "reason"')
+        if against and despite:
+            registry.note_overruled(version.number, despite)
         registry.promote(version.number, despite or "by hand", expected=champion)
         return version
     folder = store / "runs" / what / "candidate"
@@ -60,6 +67,14 @@ def promote_by_hand(store: Path, registry: Registry, what: str, despite: str | N
     version = publish(registry, folder, card.model_copy(update={"verdict": verdict}))
     registry.promote(version.number, despite or "by hand", expected=champion)
     return version
+
+
+def _spoken_against(version: Version) -> str | None:
+    if version.rejection is not None:
+        return f"marked as rejected: {version.rejection}"
+    if version.shadow is not None and version.shadow.outcome != "promote":
+        return f"not shown fit: {version.shadow.summary}"
+    return None
 
 
 def confirm(
@@ -121,30 +136,50 @@ def refusal(registry: Registry, number: int, server_url: str) -> str | None:
     return next((r["reason"] for r in ready.get("refused", []) if r.get("version") == number), None)
 
 
-def known_result(store: Path, registry: Registry, key: str) -> str | None:
+def terms(problem: Problem) -> str:
+    """One name for all that a candidate is judged by, and decides by: costs, bars and questions."""
+    return durable.content_key(
+        *(part.model_dump() for part in (problem.cost, problem.gate, problem.evaluate))
+    )
+
+
+def known_result(store: Path, registry: Registry, key: str, judged_by: str) -> str | None:
     """What this very recipe on these very photos gave before, where nothing has changed since.
 
-    That is a version in the registry, or a verdict against the champion that still serves.
+    That is a version in the registry, or a verdict against the champion that still serves. A version whose
+    run was killed before it ended is none. judged_by: the `terms` now.
     """
-    aliases = registry.aliases()
+    aliases, runs = registry.aliases(), store / "runs"
     for number in reversed(registry.numbers()):
         version = registry.version(number, check=False)
-        if version.card.recipe_key == key and version.rejection is None:
-            part = "the champion" if number == aliases.champion else "kept in the registry"
-            return f"it was trained before as version {number}, {part}"
-    for path in sorted((store / "runs").glob("*/outcome.json"), reverse=True):
+        card = version.card
+        if (card.recipe_key, card.terms_key) != (key, judged_by) or version.rejection is not None:
+            continue
+        if number == aliases.champion:
+            return f"it was trained before as version {number}, the champion"
+        if (runs / card.run / _OUTCOME).exists():
+            return f"it was trained before as version {number}, kept in the registry"
+    for path in sorted(runs.glob(f"*/{_OUTCOME}"), reverse=True):
         outcome = json.loads(path.read_text())
-        if (outcome["key"], outcome["champion"]) == (key, aliases.champion) and outcome["version"] is None:
+        same = (outcome["key"], outcome.get("terms"), outcome["champion"]) == (
+            key,
+            judged_by,
+            aliases.champion,
+        )
+        if same and outcome["version"] is None:
             return f"run {path.parent.name} trained it before: {outcome['summary']}"
     return None
 
 
-def record(run: Path, key: str, champion: int | None, version: int | None, verdict: Verdict) -> None:
-    """Remember how a run ended. champion: who it was judged against."""
+def record(
+    run: Path, key: str, judged_by: str, champion: int | None, version: int | None, verdict: Verdict
+) -> None:
+    """Remember how a run ended. judged_by: its `terms`. champion: who it was judged against."""
     durable.write_json(
-        run / "outcome.json",
+        run / _OUTCOME,
         {
             "key": key,
+            "terms": judged_by,
             "champion": champion,
             "version": version,
             "outcome": verdict.outcome,

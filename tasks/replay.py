@@ -38,7 +38,7 @@ def replay(store: Path, problem: Problem, run: str, on_progress: Progress) -> Re
     gone, WeightsError when its pretrained weights are no longer at hand, DatasetError when a photo changed.
     """
     row = named(experiments(store, problem.name), run)
-    if row.outcome in ("not chosen", "searched"):
+    if row.outcome in ("not chosen", "searched", "pruned"):
         raise RegistryError(f'"{row.run}" was {row.outcome}, so its network was not kept; replay a run')
     folder = store / "runs" / row.run / "candidate"
     if not (folder / NETWORK_FILE).exists():
@@ -61,8 +61,6 @@ def replay(store: Path, problem: Problem, run: str, on_progress: Progress) -> Re
 def _weights(problem: Problem, store: Path, recipe: Recipe) -> Pretrained:
     """Those of the recipe's network, which a person may have named for that run alone."""
     net = recipe.nets[0]
-    if net.weights_sha256 is None:
-        raise WeightsError("the run began with random weights, which cannot be had again")
     for one in (problem, problem.varied(backbone=net.backbone)):
         for found in pretrained_all(one, store):
             if (found.backbone, found.sha256) == (net.backbone, net.weights_sha256):

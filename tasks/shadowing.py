@@ -48,6 +48,12 @@ def is_asked(registry: Registry, problem: Problem) -> bool:
     return champion is not None and tuple(champion.card.classes) == problem.classes
 
 
+def end_left_over(registry: Registry) -> None:
+    """End a shadow period whose run was killed; whoever calls holds the problem's lock."""
+    if registry.aliases().challenger is not None:
+        registry.nominate(None)
+
+
 def observed(
     registry: Registry,
     number: int,

@@ -24,7 +24,7 @@ from pawloop import durable
 from pawloop.errors import TrainingError
 from pawloop.problem import Problem
 from tasks import provenance
-from tasks.contest import BudgetError, Contest
+from tasks.contest import Contest
 from tasks.entry import Entry
 from tasks.experiments import log_trial
 from tasks.extractors import Net
@@ -95,21 +95,31 @@ def search(found: Search, on_progress: Progress) -> None:
     deadline = time.monotonic() + problem.tune.budget_s
     told = len(asked.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
 
+    said: list[str] = []
+
+    def tried(trial: optuna.Trial) -> float:
+        try:
+            return _tried(found, trial, deadline)
+        except (TrainingError, UnfinishedError) as error:  # this candidate's misfortune, not the search's
+            said.append(str(error))
+            raise
+
     def count(study: Study, _: FrozenTrial) -> None:
         on_progress("trials", len(study.get_trials(deepcopy=False)), problem.tune.trials)
 
     if told < problem.tune.trials:
         asked.optimize(
-            lambda trial: _tried(found, trial, deadline),
+            tried,
             n_trials=problem.tune.trials - told,
             timeout=problem.tune.budget_s,
             callbacks=[count],
-            catch=(BudgetError, UnfinishedError),
+            catch=(TrainingError, UnfinishedError),
         )
     if not found.done:
         raise TrainingError(
             f"{problem.name}: no trial of the search came to its end; raise [tune] trial_s "
             f"({problem.tune.trial_s:g} s now) or budget_s ({problem.tune.budget_s:g} s)"
+            + (f". The last one said: {said[-1]}" if said else "")
         )
 
 
@@ -157,14 +167,17 @@ def _tried(search: Search, asked: optuna.Trial, deadline: float) -> float:
     asked.suggest_float("rate", *space.rate, log=True)
     asked.suggest_float("decay", *space.decay)
     asked.suggest_float("smoothing", *space.smoothing)
-    entries = _trained(search, search.trial(asked.params), asked, deadline)
-    log_trial(search.folder, asked.number, search.dataset, search.seed, entries)
-    if asked.should_prune():
+    tuned = _trained(search, search.trial(asked.params), asked, deadline)
+    is_hopeless = asked.should_prune()
+    outcome = "pruned" if is_hopeless else "searched"
+    log_trial(search.folder, asked.number, search.dataset, search.seed, tuned, outcome)
+    if is_hopeless:
         raise optuna.TrialPruned
-    return min(entry.validation_log_loss for entry in entries)
+    return tuned.validation_log_loss
 
 
-def _trained(search: Search, trial: Trial, asked: optuna.Trial, deadline: float) -> list[Entry]:
+def _trained(search: Search, trial: Trial, asked: optuna.Trial, deadline: float) -> Entry:
+    """The candidate fine-tuned as asked; its frozen head, the same for all of a network, does not count."""
     problem = search.problem
     seconds = max(0.0, min(problem.tune.trial_s, deadline - time.monotonic()))
     recipe = Recipe((trial,), "always", problem.train.views, seconds, problem.classes, search.seed)
@@ -180,4 +193,4 @@ def _trained(search: Search, trial: Trial, asked: optuna.Trial, deadline: float)
     contest.deadline = deadline
     entries = contest.run()
     shutil.rmtree(place)
-    return entries
+    return next(entry for entry in entries if entry.tuning)

@@ -5,10 +5,9 @@ Knows files, one download and state dicts. Knows nothing about photos or trainin
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from pawloop.sections import Backbone
 
 NETWORK_FILE = "network.safetensors"
 _TIMEOUT = httpx.Timeout(30.0, connect=4.0)
+_RANDOM_SEED = 0
 _NOT_FEATURES = ("classifier.", "_fc.", "head.")
 
 
@@ -55,7 +55,9 @@ def pretrained(problem: Problem, store: Path) -> Pretrained:
     """
     backbone, init = problem.model.backbone, problem.model.init
     if init == "random":
-        blocks = Network(ARCHITECTURES[backbone], 2).blocks.state_dict()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_RANDOM_SEED)  # the same every night, as the feature store expects
+            blocks = Network(ARCHITECTURES[backbone], 2).blocks.state_dict()
         return Pretrained(backbone, blocks, "random", f"{backbone} from scratch, as asked", None)
     if init == "champion":
         return _champion(problem, store)
@@ -65,18 +67,23 @@ def pretrained(problem: Problem, store: Path) -> Pretrained:
     return _imagenet(backbone, problem.model.offline, store)
 
 
-def pretrained_all(problem: Problem, store: Path) -> tuple[Pretrained, ...]:
+def pretrained_all(
+    problem: Problem, store: Path, on_missing: Callable[[str], None] = lambda _: None
+) -> tuple[Pretrained, ...]:
     """The weights of every backbone that nights and searches try, the problem's own first.
 
-    Another one whose ImageNet weights cannot be had is left out. Raises as `pretrained` does.
+    Another one whose ImageNet weights cannot be had is left out, and why is told to `on_missing`. Raises as
+    `pretrained` does.
     """
     own = pretrained(problem, store)
     found = {own.backbone: own}
     for backbone in (*problem.train.backbones, *problem.tune.backbones):
         if backbone not in found:
-            with contextlib.suppress(WeightsError):
-                because = f"{backbone} with ImageNet weights, as one of the candidates"
+            because = f"{backbone} with ImageNet weights, as one of the candidates"
+            try:
                 found[backbone] = _imagenet_of(backbone, store, because)
+            except WeightsError as error:
+                on_missing(f"{backbone} is left out: {error}")
     return tuple(found.values())
 
 
@@ -171,6 +178,12 @@ def _champion(problem: Problem, store: Path) -> Pretrained:
 
 def _made(backbone: Backbone, tensors: dict[str, Tensor], source: str, because: str) -> Pretrained:
     blocks = _fitted(backbone, tensors, source)
+    broken = [name for name, values in blocks.items() if not torch.isfinite(values).all()]
+    if broken:
+        raise WeightsError(
+            f"{source}: {len(broken)} tensors hold values that are no numbers, such as {broken[0]!r}; "
+            "take another file"
+        )
     return Pretrained(backbone, blocks, source, because, digest(blocks))
 
 

@@ -45,6 +45,11 @@ def test_every_backbone_exports_to_a_file_that_agrees_with_pytorch(
     made = network(backbone)
     session = Session(file(made, backbone, tmp_path))
     assert session.outputs == ("probabilities", "embedding")
+    images = self_test_images(SIZE)
+    with torch.inference_mode():
+        expected = made.embed(normalised(torch.from_numpy(images), ARCHITECTURES[backbone])).numpy()
+    embedding = session.run(images, ("embedding",))["embedding"]
+    assert np.allclose(embedding, expected, atol=1e-4, rtol=1e-3)
     assert parity(made, ARCHITECTURES[backbone], session, self_test_images(SIZE)) <= 1e-4
 
 

@@ -87,7 +87,8 @@ def test_what_cannot_be_replayed_is_told(problem: Problem, dataset: Dataset) -> 
     folder = judged(dataset, problem, 1)
     with pytest.raises(RegistryError, match="was not chosen"):
         replay(dataset.store, problem, f"{RUN}-1", lambda *_: None)
-    other = problem.model_copy(update={"model": problem.model.model_copy(update={"init": "random"})})
+    random = problem.model.model_copy(update={"init": "random"})
+    other = problem.model_copy(update={"model": random})
     with pytest.raises(WeightsError, match="began with other weights"):
         replay(dataset.store, other, RUN, lambda *_: None)
     (folder / NETWORK_FILE).unlink()

@@ -25,6 +25,7 @@ from tasks import (
     extractors,
     features,
     finetune,
+    inputs,
     provenance,
     split,
     train,
@@ -201,7 +202,11 @@ def test_a_night_tries_every_size_and_rate_and_says_what_had_to_wait(
     problem: Problem, dataset: Dataset, pretrained: Pretrained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     several = problem.model_copy(
-        update={"train": sections.Train(fine_tune="always", image_sizes=(64, 96), views=0, budget_s=600)}
+        update={
+            "train": sections.Train(
+                fine_tune="always", image_sizes=(64, 96), rates=(4e-4, 1e-4), views=0, budget_s=600
+            )
+        }
     )
     recipe = recipes.plan(several, [pretrained], 0)
     assert [net.image_size for net in recipe.nets] == [128, 64, 96]
@@ -229,9 +234,18 @@ def test_what_a_search_found_is_tried_before_the_problems_other_candidates(
     assert trials.read_found(dataset.store, "another problem") == ()
 
 
-def test_a_budget_too_short_for_an_epoch_is_told_before_time_is_spent(
-    problem: Problem, dataset: Dataset, pretrained: Pretrained
+def test_photos_that_memory_cannot_hold_are_told(
+    problem: Problem, dataset: Dataset, pretrained: Pretrained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(inputs, "_MOST_ACTIVATION_BYTES", 200_000)
+    story = train.train(dataset, pinned(problem, pretrained, 1), [pretrained], "cut").story
+    assert "train photos, all that memory holds" in story["note"]
+
+
+def test_a_budget_too_short_for_an_epoch_is_told_before_time_is_spent(
+    problem: Problem, dataset: Dataset, pretrained: Pretrained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contest.Contest, "frozen", lambda *_: pytest.fail("features were computed"))
     recipe = replace(recipes.plan(problem, [pretrained], 0), fine_tune="always", budget_s=0.001)
     with pytest.raises(contest.BudgetError, match="too short for fine-tuning"):
         train.train(dataset, recipe, [pretrained], "short")

@@ -57,8 +57,10 @@ def test_every_trial_is_an_experiment_with_its_curve(search: tune.Search) -> Non
     rows = experiments.experiments(search.dataset.store, search.problem.name)
     states = [one.state for one in search.study.get_trials()]
     assert len(rows) == states.count(TrialState.COMPLETE) + states.count(TrialState.PRUNED)
-    assert {one.outcome for one in rows} == {"searched"}
-    assert all(len(one.validation_losses) == one.epochs for one in rows)
+    assert {one.outcome for one in rows} <= {"searched", "pruned"}
+    assert [one.outcome for one in rows].count("pruned") == states.count(TrialState.PRUNED)
+    assert all(len(one.validation_losses) == one.epochs > 0 for one in rows)
+    assert all(one.rate and one.decay and one.smoothing is not None for one in rows)
 
 
 def test_a_killed_search_goes_on_where_it_stopped(search: tune.Search) -> None:
@@ -83,7 +85,8 @@ def test_what_was_gained_is_told_with_its_interval(search: tune.Search) -> None:
     assert gained.low <= gained.difference <= gained.high
     page = tune_report.tune_report(search, gained.summary)
     assert gained.summary in page
-    assert "## History" in page
+    for heading in ("## History", "## Importance", "## Parallel coordinates"):
+        assert heading in page
     assert len(page) <= 200_000
 
 

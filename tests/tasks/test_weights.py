@@ -67,6 +67,40 @@ def test_a_local_file_in_either_format_gives_the_same_weights(
     assert found.sha256 == weights.digest(weights._fitted("mobilenet_v3_small", small, "x"))
 
 
+def test_weights_that_are_no_numbers_are_told_before_anything_is_done(
+    small: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    name = next(iter(small))
+    path = tmp_path / "w.safetensors"
+    save_file(small | {name: small[name] * float("nan")}, path)
+    with pytest.raises(WeightsError, match="hold values that are no numbers"):
+        weights.pretrained(problem(backbone="mobilenet_v3_small", init=str(path)), tmp_path)
+
+
+def test_random_weights_are_the_same_every_night(tmp_path: Path) -> None:
+    asked = problem(backbone="mobilenet_v3_small", init="random")
+    first = weights.pretrained(asked, tmp_path)
+    torch.manual_seed(7)
+    assert weights.digest(weights.pretrained(asked, tmp_path).blocks) == weights.digest(first.blocks)
+
+
+def test_a_candidate_whose_weights_cannot_be_had_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise WeightsError("no network here")
+
+    monkeypatch.setattr(weights, "download", gone)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    asked = problem(backbone="efficientnet_lite0")
+    asked = asked.model_copy(update={"train": sections.Train(backbones=("mobilenet_v3_small",))})
+    said: list[str] = []
+    assert [one.backbone for one in weights.pretrained_all(asked, tmp_path, said.append)] == [
+        "efficientnet_lite0"
+    ]
+    assert said == ["mobilenet_v3_small is left out: no network here"]
+
+
 def test_weights_of_another_architecture_are_named(small: dict[str, torch.Tensor], tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     save_file(small, path)
