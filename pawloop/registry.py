@@ -66,20 +66,22 @@ class Version:
     @property
     def rejection(self) -> str | None:
         """Why it was taken out of service, or None."""
-        path = self.folder / "rejected.json"
-        return str(json.loads(path.read_text())["reason"]) if path.exists() else None
+        return self._reason("rejected.json")
 
     @property
     def overruled(self) -> str | None:
         """Why a person promoted it despite what was found, or None."""
-        path = self.folder / "overruled.json"
-        return str(json.loads(path.read_text())["reason"]) if path.exists() else None
+        return self._reason("overruled.json")
 
     @property
     def shadow(self) -> Verdict | None:
         """What was found when it answered live photos beside the champion, if it ever did."""
         path = self.folder / "shadow.json"
         return Verdict.model_validate_json(path.read_bytes()) if path.exists() else None
+
+    def _reason(self, name: str) -> str | None:
+        path = self.folder / name
+        return str(json.loads(path.read_text())["reason"]) if path.exists() else None
 
 
 class Registry:

@@ -7,7 +7,6 @@ instead follows chance where validation photos are few. Knows tensors; knows not
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +20,7 @@ class Blend:
     """weights: the mean so far, by name; before the first `add` those that it was begun with."""
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
-        self.weights = {name: copy.deepcopy(values) for name, values in weights.items()}
+        self.weights = {name: values.clone() for name, values in weights.items()}
         self._mass, self._lowest = 0.0, math.inf
 
     @property

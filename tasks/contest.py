@@ -153,7 +153,7 @@ class Contest:
         """Before all photos' features are computed: whether the budget has time for one epoch at all."""
         network = self._network(net)
         few = self.inputs.few(net, network, _TIMED_PHOTOS)
-        _, epoch_s = finetune.pace(network, few, self.inputs.counts)
+        _, epoch_s = finetune.pace(network, few, self.inputs.counts(net, network))
         if epoch_s > self.recipe.budget_s:
             raise self._too_short(epoch_s)
 
@@ -167,7 +167,7 @@ class Contest:
         if self.recipe.pinned:
             return Pace(self.recipe.pinned.precision, 0.0, self.recipe.pinned.epochs)
         train = self.inputs.activations(start.net, start.network, "train", 0)
-        precision, epoch_s = finetune.pace(start.network, train, self.inputs.counts)
+        precision, epoch_s = finetune.pace(start.network, train, self.inputs.counts(start.net, start.network))
         affordable = int((until - time.monotonic()) / epoch_s)
         if affordable < (1 if self.recipe.fine_tune == "always" else _FEWEST_EPOCHS):
             raise self._too_short(epoch_s)

@@ -161,7 +161,7 @@ def _searched(store: Path, name: str) -> Iterator[Experiment]:
     for path in (store / "tuned" / name).glob("*/trials/*.json"):
         record = json.loads(path.read_text(encoding="utf-8"))
         candidate, run = record.pop("candidate"), record.pop("run")
-        yield _row(candidate, run, record)
+        yield _row(candidate, run, {"outcome": "searched"} | record)  # older records do not say
 
 
 def _row(candidate: dict[str, Any], run: str, facts: Any) -> Experiment:  # Any: JSON's values

@@ -163,11 +163,11 @@ class FineTuning:
 
     def _judge(self, validation: Activations) -> None:
         for share in (0.0, *_SHARES) if self._blend.is_empty else _SHARES:
-            part = self._with(self._on_the_way(share))
-            _, loss = judged(_logits(part, validation.values), validation.labels)
+            weights = self._on_the_way(share)
+            _, loss = judged(_logits(self._with(weights), validation.values), validation.labels)
             if not np.isfinite(loss):
                 raise TrainingError(_DIVERGED)
-            self._blend.add(part.state_dict(), loss, len(validation.labels))
+            self._blend.add(weights, loss, len(validation.labels))
         blended = _logits(self._with(self._blend.weights), validation.values)
         accuracy, loss = judged(blended, validation.labels)
         self.curve.validation_loss.append(loss)

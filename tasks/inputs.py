@@ -45,11 +45,6 @@ class Inputs:
             self._photos[side] = self.dataset.photos(side)
         return self._photos[side]
 
-    @property
-    def counts(self) -> tuple[int, int]:
-        """Photos to train on, and to validate with."""
-        return len(self.photos("train")), len(self.photos("validation"))
-
     def labels(self, side: Side) -> NDArray[np.int64]:
         """[N] of the photos of one side, as places among the classes."""
         return labels_of(self.photos(side), self.recipe.classes)
@@ -73,26 +68,34 @@ class Inputs:
         kept = self._activations.get(side)
         if kept is None or kept[0] != (net, view):
             self._activations.pop(side, None)  # before the next ones take its place in memory
-            extractor = frozen_extractor(net, network, "trunk", self.dataset.store, self.recipe.seed)
-            photos = self.photos(side)
-            row_bytes = features(extractor, self.dataset, [Wanted(photos[0], 0)])[0].nbytes
-            most = max(1, _MOST_ACTIVATION_BYTES // row_bytes)
+            trunk, photos = self._trunk(net, network), self.photos(side)
+            most = self._most(trunk)
             if len(photos) > most:
                 told = f"fine-tuning looks at {most} of {len(photos)} {side} photos, all that memory holds"
                 self.left_out += [told] if told not in self.left_out else []
-            photos = photos[:most]
             what = f"{net.name}: activations of {side} photos"
-            values = self._rows(extractor, photos, range(view, view + 1), what)[:, 0]
-            labels = self.labels(side)[: len(photos)]
-            self._activations[side] = ((net, view), Activations(values, labels))
+            values = self._rows(trunk, photos[:most], range(view, view + 1), what)[:, 0]
+            self._activations[side] = ((net, view), Activations(values, self.labels(side)[:most]))
         return self._activations[side][1]
+
+    def counts(self, net: Net, network: Network) -> tuple[int, int]:
+        """Photos that an epoch trains on and validates with: all, or as many as memory can hold."""
+        most = self._most(self._trunk(net, network))
+        return min(most, len(self.photos("train"))), min(most, len(self.photos("validation")))
 
     def few(self, net: Net, network: Network, count: int) -> Activations:
         """As `activations`, of a few training photos to time a step with."""
-        extractor = frozen_extractor(net, network, "trunk", self.dataset.store, self.recipe.seed)
-        photos = self.photos("train")[:count]
-        values = self._rows(extractor, photos, range(1), f"{net.name}: activations to time")[:, 0]
+        photos, what = self.photos("train")[:count], f"{net.name}: activations to time"
+        values = self._rows(self._trunk(net, network), photos, range(1), what)[:, 0]
         return Activations(values, self.labels("train")[:count])
+
+    def _trunk(self, net: Net, network: Network) -> Extractor:
+        return frozen_extractor(net, network, "trunk", self.dataset.store, self.recipe.seed)
+
+    def _most(self, trunk: Extractor) -> int:
+        """How many photos' activations memory can hold."""
+        row = features(trunk, self.dataset, [Wanted(self.photos("train")[0], 0)])[0]
+        return max(1, _MOST_ACTIVATION_BYTES // int(row.nbytes))
 
     def _rows(
         self, extractor: Extractor, photos: list[Photo], views: range, what: str, until: float = np.inf

@@ -46,9 +46,9 @@ def promote_by_hand(store: Path, registry: Registry, what: str, despite: str | N
         against = _spoken_against(version)
         if against and not despite:
             raise RegistryError(f'version {what} is {against}; to overrule that say why: --despite "reason"')
+        registry.promote(version.number, despite or "by hand", expected=champion)
         if against and despite:
             registry.note_overruled(version.number, despite)
-        registry.promote(version.number, despite or "by hand", expected=champion)
         return version
     folder = store / "runs" / what / "candidate"
     if not (folder / "card.json").exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -42,7 +43,7 @@ def judged(store: Path, run: str, seed: int) -> None:
     recipe = RECIPE | {"seed": seed}
     folder = store / "runs" / run / "candidate"
     folder.mkdir(parents=True)
-    made = card.model_copy(update={"run": run, "recipe": recipe, "metrics": metrics})
+    made = card.model_copy(update={"run": run, "created_at": run, "recipe": recipe, "metrics": metrics})
     (folder / "card.json").write_text(made.model_dump_json())
 
 
@@ -79,6 +80,14 @@ def test_the_beginning_of_a_name_means_the_run_and_not_its_other_candidates(stor
 def test_a_run_that_does_not_exist_is_told(store: Path) -> None:
     with pytest.raises(RegistryError, match='"2027" names 0 runs; the last ones are 20260101'):
         compare(experiments(store, "colours"), ["2027"])
+
+
+def test_a_trial_recorded_before_outcomes_were_is_a_row(store: Path) -> None:
+    folder = store / "tuned" / "colours" / "search" / "trials"
+    folder.mkdir(parents=True)
+    facts = {"run": "search-000", "made": "2026", "dataset": "d", "code": "c", "seed": 0, "machine": "m"}
+    (folder / "000.json").write_text(json.dumps(facts | {"candidate": CANDIDATE}))
+    assert "searched" in [one.outcome for one in experiments(store, "colours")]
 
 
 def test_the_rows_can_be_read_as_parquet(store: Path, tmp_path: Path) -> None:

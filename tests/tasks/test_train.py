@@ -242,6 +242,20 @@ def test_photos_that_memory_cannot_hold_are_told(
     assert "train photos, all that memory holds" in story["note"]
 
 
+def test_an_epoch_is_timed_for_the_photos_that_memory_holds(
+    problem: Problem, dataset: Dataset, pretrained: Pretrained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = pinned(problem, pretrained, 1)
+    own = inputs.Inputs(dataset, recipe, lambda *_: None)
+    net = recipe.nets[0]
+    network = net.network(pretrained, 2, 0)
+    assert own.counts(net, network) == (len(own.photos("train")), len(own.photos("validation")))
+    monkeypatch.setattr(inputs, "_MOST_ACTIVATION_BYTES", 200_000)
+    looked_at = [len(own.activations(net, network, side, 0).labels) for side in ("train", "validation")]
+    assert own.counts(net, network) == tuple(looked_at)
+    assert looked_at[0] < len(own.photos("train"))
+
+
 def test_a_budget_too_short_for_an_epoch_is_told_before_time_is_spent(
     problem: Problem, dataset: Dataset, pretrained: Pretrained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
