@@ -34,8 +34,11 @@ _AWKWARD: Final = (
     "avif__rot1mir0.avif",
     "hopper_orientation_6.jpg",
 )
-# Photos that come with packages of the environment: a temple, a flower, a person.
+# Come with packages of the environment: a cup, a rocket, a motorcycle, a temple, a flower, a person.
 _IN_PACKAGES: Final = (
+    ("skimage", "data/coffee.png"),
+    ("skimage", "data/rocket.jpg"),
+    ("skimage", "data/motorcycle_left.png"),
     ("sklearn", "datasets/images/china.jpg"),
     ("sklearn", "datasets/images/flower.jpg"),
     ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),

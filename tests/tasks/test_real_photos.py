@@ -1,4 +1,4 @@
-"""The promise itself, on real photos: cats and dogs told apart, hands refused."""
+"""The promise itself, on real photos: cats and dogs told apart, hands, a cup and a rocket refused."""
 
 from __future__ import annotations
 
@@ -28,3 +28,6 @@ def test_a_few_hundred_photos_make_a_model_that_knows_cats_dogs_and_its_limits(t
     assert (told.novelty > told.threshold).mean() <= 0.06
     hands = [one.path.read_bytes() for one in folds.photos(PHOTOS / "digits", 5)]
     assert strangers.refused(made, hands, told.threshold).mean() >= 0.9
+    things = strangers.things(PHOTOS)
+    cup_and_rocket = [things["coffee.png"], things["rocket.jpg"]]
+    assert strangers.refused(made, cup_and_rocket, told.threshold).all()
