@@ -62,15 +62,17 @@ def judge(
     answers = challenger.answers
     bars = absolute(challenger.evaluation, challenger.file, asked)
     paired: list[_Paired] = []
+    differences: dict[str, NDArray[np.float64]] = {}
+    mine = incurred(labels, answers.decide(costs), costs)
     for rival in rivals:
-        fresh = ~rival.seen
-        mine = incurred(labels, answers.decide(costs), costs)
-        theirs = incurred(labels, rival.answers.decide(costs), costs)
-        difference = (mine - theirs)[fresh]
-        paired.append(_against(rival, difference, costs, asked))
+        difference = mine - incurred(labels, rival.answers.decide(costs), costs)
+        paired.append(_against(rival, difference[~rival.seen], costs, asked))
         bars += paired[-1].bars
         bars.append(_calibration(rival, answers, labels))
-        bars += _slices(rival, difference, {k: rows[fresh] for k, rows in slices.items()}, asked)
+        for name, rows in slices.items():
+            differences[f"{name} against the {rival.name}"] = difference[rows & ~rival.seen]
+    if rivals:
+        bars += _slices(differences, asked)
     return _verdict(bars, paired)
 
 
@@ -119,34 +121,31 @@ def _calibration(rival: Rival, answers: Answers, labels: NDArray[np.int64]) -> B
     )
 
 
-def _slices(
-    rival: Rival,
-    difference: NDArray[np.float64],
-    slices: Mapping[str, NDArray[np.bool_]],
-    asked: Gate,
-) -> list[Bar]:
-    large = {k: difference[v] for k, v in slices.items() if v.sum() >= asked.slice_photos}
+def _slices(differences: Mapping[str, NDArray[np.float64]], asked: Gate) -> list[Bar]:
+    """A line for all slices against all rivals together, and one for each that seems worse."""
+    large = {name: values for name, values in differences.items() if len(values) >= asked.slice_photos}
     chances = {name: chance_of_worse(values) for name, values in large.items()}
-    bars, threshold_left = [], len(chances)
+    bars, left = [], len(chances)
     is_still_worse = True  # Holm 1979: from the smallest p-value on, until one is not significant
     for name, chance in sorted(chances.items(), key=lambda item: item[1]):
-        is_still_worse = is_still_worse and chance < _SLICE_ALPHA / threshold_left
-        threshold_left -= 1
+        is_still_worse = is_still_worse and chance < _SLICE_ALPHA / left
+        left -= 1
         worse_by = large[name].mean()
         if is_still_worse or worse_by > asked.margin:
             bars.append(
                 Bar(
-                    name=f"slice {name} against the {rival.name}",
+                    name=f"slice {name}",
                     asked="not significantly worse",
                     got=f"{worse_by:+.4f}, p = {chance:.3g} ({len(large[name])} photos)",
                     passed=False if is_still_worse else None,
                 )
             )
+    worse = sum(bar.passed is False for bar in bars)
     told = Bar(
-        name=f"slices of {asked.slice_photos} photos or more against the {rival.name}",
+        name=f"slices of {asked.slice_photos} photos or more",
         asked="none significantly worse",
-        got=f"{sum(bar.passed is False for bar in bars)} of {len(chances)}",
-        passed=not any(bar.passed is False for bar in bars),
+        got=f"{worse} of {len(chances)}",
+        passed=not worse,
     )
     return [told, *bars]
 

@@ -28,14 +28,11 @@ def model(labels: NDArray[np.int64], error: float, rng: np.random.Generator) -> 
     return np.where(np.eye(2)[answered] > 0, 0.98, 0.02).astype(np.float32)
 
 
-def night(
-    count: int, mine: float, theirs: float, seed: int, slices: dict[str, NDArray[np.bool_]] | None = None
-) -> Verdict:
+def night(count: int, mine: float, theirs: float, seed: int) -> Verdict:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 2, count)
     probabilities = model(labels, mine, rng)
-    rival = Rival("champion (version 1)", Answers.of(model(labels, theirs, rng)), np.zeros(count, np.bool_))
-    return verdict(probabilities, labels, [rival], slices or {})
+    return verdict(probabilities, labels, [rival("champion (version 1)", model(labels, theirs, rng))])
 
 
 def verdict(
@@ -114,12 +111,19 @@ def test_a_slice_that_is_much_worse_refuses_a_model_that_is_fine_on_the_whole() 
     assert "source = night" in refused.summary
 
 
+def rival(name: str, probabilities: NDArray[np.float32]) -> Rival:
+    return Rival(name, Answers.of(probabilities), np.zeros(len(probabilities), np.bool_))
+
+
 def test_equal_models_are_refused_by_slices_in_at_most_one_night_in_a_hundred() -> None:
     refused = 0
     for seed in range(300):
         rng = np.random.default_rng(seed)
         slices = {f"slice {i}": rng.random(1200) < 0.3 for i in range(12)}
-        judged = night(1200, 0.03, 0.03, seed, slices)
+        labels = rng.integers(0, 2, 1200)
+        mine, champion, anchor = (model(labels, 0.03, rng) for _ in range(3))
+        rivals = [rival("champion", champion), rival("anchor", anchor)]
+        judged = verdict(mine, labels, rivals, slices)
         refused += any(b.passed is False and b.name.startswith("slice") for b in judged.bars)
     assert refused <= 3
 
