@@ -29,14 +29,11 @@ from pawloop.errors import TrainingError
 from tasks.blend import Blend
 from tasks.calibrate import judged
 
-_BATCH = 16  # of 32, the tail's activations alone pass half a gigabyte
+BATCH = 16  # of 32, the tail's activations alone pass half a gigabyte
 _ASKED_AT_ONCE = 64
 _HEAD_BY_TAIL = 2.5  # learning rates; the head is new, the blocks are not
 _WARM_UP_EPOCHS = 0.5
-_SHARES = (0.5, 1.0)  # of the way from the first weights to the averaged ones
-_TIMED_STEPS = 3  # the first also compiles kernels
-_LOOK = 0.35  # at a photo, by a training step with it: the forward pass, measured at 0.3, and judging
-_WORTH = 0.85  # bfloat16 is taken when a step needs less than this share of float32's time
+SHARES = (0.5, 1.0)  # of the way from the first weights to the averaged ones
 _DIVERGED = (
     "fine-tuning diverged: the loss is not a number; nothing was kept of it. "
     'Check the weights named by [model] init, or set fine_tune = "never"'
@@ -122,10 +119,24 @@ class FineTuning:
         """
         started = time.monotonic()
         order = torch.Generator().manual_seed(1000 * self.seed + self.epochs)
-        losses = [self._step(inputs, labels) for inputs, labels in _batches(train, order)]
+        losses = [self.step(inputs, labels) for inputs, labels in batches(train, order)]
         self.curve.train_loss.append(float(np.mean(losses)))
         self._judge(validation)
         self.curve.seconds.append(round(time.monotonic() - started, 3))
+
+    def step(self, inputs: Tensor, labels: Tensor) -> float:
+        """Learn from one batch, as `batches` has it; its loss. Raises TrainingError as `epoch` does."""
+        with _autocast(self.precision):
+            answers = self._last(inputs)
+        loss = functional.cross_entropy(answers.float(), labels, label_smoothing=self.tuning.smoothing)
+        if not torch.isfinite(loss):
+            raise TrainingError(_DIVERGED)
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self._optimiser.step()
+        self._schedule.step()
+        self._averaged.update_parameters(self._last)
+        return float(loss.detach())
 
     def tuned(self, network: Network) -> Network:
         """A copy of `network` with the blended weights."""
@@ -162,7 +173,7 @@ class FineTuning:
         self.curve = Curve(**state["curve"])
 
     def _judge(self, validation: Activations) -> None:
-        for share in (0.0, *_SHARES) if self._blend.is_empty else _SHARES:
+        for share in (0.0, *SHARES) if self._blend.is_empty else SHARES:
             weights = self._on_the_way(share)
             _, loss = judged(_logits(self._with(weights), validation.values), validation.labels)
             if not np.isfinite(loss):
@@ -182,30 +193,18 @@ class FineTuning:
         last.load_state_dict(weights)
         return last
 
-    def _step(self, inputs: Tensor, labels: Tensor) -> float:
-        loss = _step(self._last, self._optimiser, (inputs, labels), self.tuning.smoothing, self.precision)
-        self._schedule.step()
-        self._averaged.update_parameters(self._last)
-        return loss
-
 
 def steps(photo_count: int) -> int:
     """Batches an epoch."""
-    return max(1, photo_count // _BATCH)
+    return max(1, photo_count // BATCH)
 
 
-def pace(network: Network, some: Activations, counts: tuple[int, int]) -> tuple[Precision, float]:
-    """The precision in which a step is faster here, and the seconds of an epoch in it, judging included.
-
-    some: a batch of activations or more. counts: of photos to train on and to validate with.
-    """
-    seconds = {"float32": _timed(network, some, "float32")}
-    if DEVICE == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        seconds["bfloat16"] = _timed(network, some, "bfloat16")
-    gains = seconds.get("bfloat16", float("inf")) < _WORTH * seconds["float32"]
-    chosen: Precision = "bfloat16" if gains else "float32"
-    looks = (len(_SHARES) + 1) * _LOOK * counts[1] / _BATCH
-    return chosen, seconds[chosen] * (steps(counts[0]) + looks)
+def batches(train: Activations, order: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    """Inputs [B, K, s, s] and labels [B] of an epoch, shuffled by `order`."""
+    shuffled = torch.randperm(len(train.labels), generator=order).numpy()
+    for start in range(0, steps(len(train.labels)) * BATCH, BATCH):
+        rows = shuffled[start : start + BATCH]
+        yield _channels_last(train.values[rows]), torch.from_numpy(train.labels[rows]).to(DEVICE)
 
 
 def logits(network: Network, activations: NDArray[np.float16]) -> NDArray[np.float32]:
@@ -248,13 +247,6 @@ def _optimiser(last: _Last, tuning: Tuning) -> torch.optim.Optimizer:
     return torch.optim.AdamW(kept, weight_decay=tuning.weight_decay)
 
 
-def _batches(train: Activations, order: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    shuffled = torch.randperm(len(train.labels), generator=order).numpy()
-    for start in range(0, steps(len(train.labels)) * _BATCH, _BATCH):
-        rows = shuffled[start : start + _BATCH]
-        yield _channels_last(train.values[rows]), torch.from_numpy(train.labels[rows]).to(DEVICE)
-
-
 def _channels_last(values: NDArray[np.float16]) -> Tensor:
     inputs = torch.from_numpy(values).to(DEVICE).float()  # [B, K, s, s]
     return inputs.contiguous(memory_format=torch.channels_last)
@@ -262,38 +254,6 @@ def _channels_last(values: NDArray[np.float16]) -> Tensor:
 
 def _autocast(precision: Precision) -> AbstractContextManager[Any]:  # Any: torch's own is untyped
     return torch.autocast(DEVICE, torch.bfloat16, enabled=precision == "bfloat16")
-
-
-def _step(
-    last: _Last,
-    optimiser: torch.optim.Optimizer,
-    batch: tuple[Tensor, Tensor],
-    smoothing: float,
-    precision: Precision,
-) -> float:
-    inputs, labels = batch
-    with _autocast(precision):
-        answers = last(inputs)
-    loss = functional.cross_entropy(answers.float(), labels, label_smoothing=smoothing)
-    if not torch.isfinite(loss):
-        raise TrainingError(_DIVERGED)
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    optimiser.step()
-    return float(loss.detach())
-
-
-def _timed(network: Network, train: Activations, precision: Precision) -> float:
-    """Seconds of one step, the quickest of a few."""
-    trial = _Last(network).to(DEVICE, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stubs
-    optimiser = _optimiser(trial, Tuning(rate=0.0))
-    batch = next(_batches(train, torch.Generator().manual_seed(0)))
-    seconds = []
-    for _ in range(_TIMED_STEPS):
-        started = time.monotonic()
-        _step(trial, optimiser, batch, 0.0, precision)
-        seconds.append(time.monotonic() - started)
-    return min(seconds)
 
 
 def _logits(last: nn.Module, activations: NDArray[np.float16]) -> NDArray[np.float32]:

@@ -69,6 +69,7 @@ def train(
     folder = dataset.store / "trained" / key
     if not (folder / _STORY).exists():
         torch.set_num_threads(usable_cores())
+        torch.backends.cudnn.deterministic = True  # so that a replay on a GPU gives the same weights
         folder.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
         contest = Contest(dataset, recipe, weights, folder, on_progress or (lambda *_: None))

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from export.backbone import ARCHITECTURES, Network
+from pawloop.errors import TrainingError
 from tasks import blend, finetune
 from tasks.calibrate import judged
 from tasks.finetune import Activations, FineTuning, Tuning
@@ -65,6 +66,22 @@ def test_a_rate_far_too_high_does_not_lose_what_was_there(network: Network) -> N
     tuning, validation = trained(network, 0.1), activations(network, 48, 2)
     _, before = judged(finetune.logits(network, validation.values), validation.labels)
     assert tuning.curve.validation_loss[-1] < before + 0.1
+
+
+def test_a_loss_that_is_no_number_ends_it_and_keeps_nothing(network: Network) -> None:
+    tuning, photos = trained(network, 1e-4), activations(network, 64, 1)
+    broken = Activations(np.full_like(photos.values, np.inf), photos.labels)
+    before = tuning.tuned(network).head.weight.detach()
+    with pytest.raises(TrainingError, match="diverged: the loss is not a number"):
+        tuning.epoch(broken, activations(network, 48, 2))
+    assert torch.equal(tuning.tuned(network).head.weight, before)
+
+
+@pytest.mark.skipif(finetune.DEVICE != "cuda", reason="there is no GPU here")
+def test_on_a_gpu_the_same_seed_gives_the_same_weights(network: Network) -> None:
+    torch.backends.cudnn.deterministic = True
+    once, again = (trained(network, 1e-3, epochs=2).tuned(network).head.weight for _ in range(2))
+    assert torch.equal(once, again)
 
 
 def test_resumed_it_goes_on_as_if_it_had_not_stopped(network: Network, tmp_path: Path) -> None:
