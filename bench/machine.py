@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from pawloop.settings import usable_cores
+from tasks.provenance import processor
 
 _PACKAGES: Final = ("onnxruntime", "fastapi", "uvicorn", "uvloop", "httptools", "pillow", "numpy", "torch")
 
@@ -35,10 +36,6 @@ def load() -> float:
 
 def _processor() -> str:
     path = Path("/proc/cpuinfo")
-    if not path.exists():
-        return platform.processor()
-    text = path.read_text()
-    lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    named = {key.strip(): value.strip() for key, value in lines.items()}
-    special = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16") if flag in text.split()]
-    return f"{named.get('model name', 'unknown processor')} ({', '.join(special)})"
+    flags = path.read_text().split() if path.exists() else []
+    special = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16") if flag in flags]
+    return f"{processor()} ({', '.join(special)})"

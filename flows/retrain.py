@@ -35,6 +35,7 @@ from tasks import (
     provenance,
     release,
     retrain_report,
+    runs,
     shadow_verdict,
     shadowing,
     slices,
@@ -58,6 +59,7 @@ from tasks.gate import Challenger
 from tasks.manifest import Dataset
 from tasks.recipe import Recipe
 from tasks.rivals import Rivals
+from tasks.runs import Cause
 from tasks.train import Trained
 from tasks.variants import Judged
 from tasks.weights import Pretrained
@@ -92,20 +94,20 @@ def retrain(
         dataset = split(curate(collect(spec, store), spec, store), spec, store)
         recipe = recipes.plan(spec, weights, seed, trials.read_found(store, spec.name))
         key = recipe.key(dataset, provenance.code_version())
-        terms = release.terms(spec)
-        known = None if force else release.known_result(store, registry, key, terms)
+        cause = Cause(key, runs.terms(spec))
+        known = None if force else runs.known_result(store, registry, cause)
         if known:
             return run.ended(spec, "Unchanged", f"nothing new: {known}")
         validate(dataset, spec)
         explore(dataset, spec, recipe, weights)
-        place = store / "runs" / provenance.new_run()
+        place = runs.begin(store, cause)
         trained = train(dataset, recipe, weights, key)
         candidate = export(trained, dataset, spec, place)
         variants = calibrate(candidate, dataset, spec)
         judged = evaluate(candidate, variants, dataset, spec)
         rivals = compare(registry, spec, dataset, place)
         verdict = gate(judged["float32"], rivals, dataset, spec, candidate)
-        card = describe.describe(spec, dataset, weights, trained, key, candidate, variants, judged, verdict)
+        card = describe.describe(spec, dataset, weights, trained, cause, candidate, variants, judged, verdict)
         before = registry.aliases().champion
         version = number = None
         if verdict.outcome == "promote":
@@ -114,7 +116,8 @@ def retrain(
         if number and verdict.outcome == "promote":
             is_best = rivals.is_best(judged["float32"].answers(), spec.costs)
             version = promote(registry, number, verdict, before, is_best)
-        release.record(place, key, terms, before, version, verdict)
+        is_waiting = number is not None and verdict.outcome == "cannot tell"
+        runs.end(place, cause, before, version, verdict, is_waiting)
         tell(card.model_copy(update={"verdict": verdict}), judged["float32"], dataset, rivals, version)
         run.show_experiments(store, spec)
         if version is None:
@@ -233,7 +236,8 @@ def gate(judged: Judged, rivals: Rivals, dataset: Dataset, spec: Problem, candid
 
 @task(name="publish", cache_policy=NO_CACHE)
 def publish(registry: Registry, candidate: Candidate, card: Card) -> int:
-    return release.publish(registry, candidate.folder, card).number
+    found = release.published(registry, card) or release.publish(registry, candidate.folder, card)
+    return found.number
 
 
 @task(name="shadow", cache_policy=NO_CACHE)

@@ -6,6 +6,7 @@ files and photos; knows nothing about right and wrong.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pawloop import durable
 from pawloop.decision import Costs, Decisions, decide
 from pawloop.image import Resize, decode
 from pawloop.session import Session
@@ -100,6 +102,28 @@ def outputs(
             if on_progress:
                 on_progress(done, len(photos))
     return {name: np.concatenate(rows) for name, rows in found.items()}
+
+
+def save(path: Path, told: Answers, **columns: NDArray[np.generic]) -> None:
+    """Keep answers and what is known of their photos, each column [N]; whole or not at all."""
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        allow_pickle=False,
+        probabilities=told.probabilities,
+        novelty=told.novelty,
+        threshold=told.threshold,
+        **columns,
+    )
+    durable.write_bytes(path, buffer.getvalue())
+
+
+def load(path: Path) -> tuple[Answers, dict[str, NDArray[np.generic]]]:
+    """What `save` kept: the answers and the columns."""
+    with np.load(path) as arrays:
+        columns = dict(arrays)
+    told = Answers(columns.pop("probabilities"), columns.pop("novelty"), float(columns.pop("threshold")))
+    return told, columns
 
 
 def log_probabilities(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -7,19 +7,21 @@ about the registry or about who is champion.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
+from pydantic import BaseModel, ConfigDict
 
 from export import onnx as graphs
 from export.backbone import Architecture, Network
 from export.quantize import quantised
 from export.verify import parity
 from pawloop import durable
-from pawloop.card import Precision
+from pawloop.card import Precision, Variant
 from pawloop.errors import ExportError
 from pawloop.image import Resize, decode
 from pawloop.problem import Problem
@@ -30,6 +32,7 @@ from tasks.train import Trained
 from tasks.weights import NETWORK_FILE
 
 FILES: dict[Precision, str] = {"float32": "model.onnx", "int8": "model.int8.onnx"}
+_CALIBRATED = "calibrated.json"
 _PARITY_PHOTOS = 32
 _RANGE_PHOTOS = 32  # from which int8 takes its ranges; more changed no probability noticeably
 
@@ -47,12 +50,37 @@ class Candidate:
         return self.folder / FILES[precision]
 
 
+class Calibrated(BaseModel):
+    """What is known of a run's finished files. parity: as `Candidate` has it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    parity: float
+    variants: dict[Precision, Variant]
+
+
+def calibrated(run: Path) -> Calibrated | None:
+    """The finished files of a run, if it got so far before it was killed."""
+    path = run / _CALIBRATED
+    return Calibrated.model_validate_json(path.read_bytes()) if path.exists() else None
+
+
+def keep_calibrated(candidate: Candidate, variants: Mapping[Precision, Variant]) -> None:
+    """Note that the candidate's files are finished: from now on they are found, not made again."""
+    found = Calibrated(parity=candidate.parity, variants=dict(variants))
+    durable.write_bytes(candidate.folder.parent / _CALIBRATED, found.model_dump_json(indent=2).encode())
+
+
 def export(trained: Trained, dataset: Dataset, problem: Problem, run: Path) -> Candidate:
     """Write the trained network as ONNX, in float32 and int8, and hold the first to PyTorch.
 
+    Files that a killed run finished are taken as they are; unfinished ones are written again.
     Raises ExportError when a probability of a real photo differs by more than the gate's `parity`.
     """
     network, architecture, rule = trained.network(), trained.net.architecture, trained.net.rule
+    finished = calibrated(run)
+    if finished:
+        return Candidate(run / "candidate", rule, finished.parity)
     folder, properties = run / "candidate", _metadata(trained, dataset, problem, run.name)
     core = graphs.core(network, rule.size)
     images = _pixels(dataset, dataset.photos("train")[:_RANGE_PHOTOS], rule)

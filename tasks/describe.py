@@ -17,8 +17,8 @@ from tasks.candidate import Candidate
 from tasks.licences import licences
 from tasks.manifest import Dataset
 from tasks.provenance import code_version
-from tasks.release import terms
 from tasks.robustness import Robustness
+from tasks.runs import Cause
 from tasks.train import Trained
 from tasks.variants import Judged
 from tasks.weights import Pretrained
@@ -32,7 +32,7 @@ def describe(
     dataset: Dataset,
     weights: Sequence[Pretrained],
     trained: Trained,
-    key: str,
+    cause: Cause,
     candidate: Candidate,
     variants: dict[cards.Precision, Variant],
     judged: dict[cards.Precision, Judged],
@@ -61,8 +61,8 @@ def describe(
         weights=own.source,
         weights_sha256=own.sha256,
         recipe={**asdict(trained.recipe), "training": trained.story},
-        recipe_key=key,
-        terms_key=terms(problem),
+        recipe_key=cause.key,
+        terms_key=cause.terms,
         code_version=code_version(),
         dataset=cards.Dataset(
             id=dataset.id,

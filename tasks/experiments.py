@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from pawloop import durable
 from pawloop.errors import DatasetError, RegistryError
 from pawloop.registry import read_card
+from tasks import runs
 from tasks.provenance import code_version, machine
 
 if TYPE_CHECKING:
@@ -47,19 +48,25 @@ class Experiment:
     """One candidate: what it was made from, what it gave, what became of it.
 
     run: the retrain, with "-1" and so on for the candidates that were not chosen, or the search and the
-    number of its trial. chosen: frozen or fine-tuned. accuracy, expected_cost, log_loss: of the float32
-    file on test photos, where it was judged. seconds: of its training. outcome: the gate's verdict, "not
-    chosen", or of a search's trial "searched" or "pruned".
+    number of its trial. weights_sha256: of the file that its backbone began from. chosen: frozen, with l2 of
+    its head, or fine-tuned. accuracy, expected_cost, log_loss: of the float32 file on test photos, where it
+    was judged. seconds: of its training. outcome: the last verdict, "unfinished" where the run was killed,
+    "not chosen", or of a search's trial "searched" or "pruned".
     """
 
     run: str
     made: str
     backbone: str
     image_size: int
+    weights_sha256: str | None
     chosen: str
+    l2: float | None
     rate: float | None
     decay: float | None
     smoothing: float | None
+    weight_decay: float | None
+    precision: str | None
+    device: str | None
     views: int
     epochs: int
     seed: int
@@ -152,7 +159,8 @@ def _judged(store: Path, name: str) -> Iterator[Experiment]:
         }
         judged = {key: metrics[key] for key in ("accuracy", "expected_cost", "log_loss")}
         best, *others = training["candidates"]
-        yield _row(best, card.run, facts | judged | {"outcome": card.verdict.outcome})
+        outcome = runs.outcome(path.parent.parent) or card.verdict.outcome
+        yield _row(best, card.run, facts | judged | {"outcome": outcome})
         for number, other in enumerate(others, start=1):
             yield _row(other, f"{card.run}-{number}", facts | {"outcome": "not chosen"})
 
@@ -165,16 +173,22 @@ def _searched(store: Path, name: str) -> Iterator[Experiment]:
 
 
 def _row(candidate: dict[str, Any], run: str, facts: Any) -> Experiment:  # Any: JSON's values
-    tuning = candidate["tuning"] or dict.fromkeys(("rate", "decay", "smoothing"))
+    tuning = candidate["tuning"] or {}
     known = dict.fromkeys(("accuracy", "expected_cost", "log_loss")) | facts
     return Experiment(
         run=run,
         backbone=candidate["backbone"],
         image_size=candidate["image_size"],
         chosen=candidate["name"],
-        rate=tuning["rate"],
-        decay=tuning["decay"],
-        smoothing=tuning["smoothing"],
+        # Older records lack some of these.
+        weights_sha256=candidate.get("weights_sha256"),
+        l2=candidate.get("l2"),
+        rate=tuning.get("rate"),
+        decay=tuning.get("decay"),
+        smoothing=tuning.get("smoothing"),
+        weight_decay=tuning.get("weight_decay"),
+        precision=candidate.get("precision"),
+        device=candidate.get("device"),
         views=candidate["views"],
         epochs=candidate["epochs"],
         validation_accuracy=candidate["validation_accuracy"],

@@ -36,7 +36,16 @@ def code_version() -> str:
 
 def machine() -> str:
     """What the work is done on, and by which PyTorch."""
-    return f"{platform.machine()}, {usable_cores()} cores, torch {version('torch')}"
+    return f"{platform.machine()}, {processor()}, {usable_cores()} cores, torch {version('torch')}"
+
+
+@cache
+def processor() -> str:
+    """The processor's name as its maker gives it, or the system's word where there is none."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "unknown processor"
 
 
 def new_run() -> str:

@@ -13,15 +13,12 @@ from typing import Any
 
 import httpx
 
-from pawloop import durable
-from pawloop.card import Card, Verdict
+from pawloop.card import Card
 from pawloop.errors import ConfirmError, RegistryError
-from pawloop.problem import Problem
 from pawloop.registry import Registry, Version
 from tasks.cardtext import card_markdown
 
 _ASK_EVERY_S = 0.5
-_OUTCOME = "outcome.json"
 
 
 def publish(registry: Registry, candidate: Path, card: Card) -> Version:
@@ -33,6 +30,16 @@ def publish(registry: Registry, candidate: Path, card: Card) -> Version:
         (folder / "card.md").write_text(card_markdown(numbered), encoding="utf-8")
 
     return registry.publish(candidate, card, stamp)
+
+
+def published(registry: Registry, card: Card) -> Version | None:
+    """The version that a killed or waiting run made of this candidate, judged in the same way."""
+    for number in reversed(registry.numbers()):
+        version = registry.version(number, check=False)
+        is_same = version.card.run == card.run and _judged(version.card) == _judged(card)
+        if is_same and version.rejection is None:
+            return version
+    return None
 
 
 def promote_by_hand(store: Path, registry: Registry, what: str, despite: str | None) -> Version:
@@ -67,6 +74,11 @@ def promote_by_hand(store: Path, registry: Registry, what: str, despite: str | N
     version = publish(registry, folder, card.model_copy(update={"verdict": verdict}))
     registry.promote(version.number, despite or "by hand", expected=champion)
     return version
+
+
+def _judged(card: Card) -> tuple[str, list[str]]:
+    """How a card's candidate was judged, and against whom: the bars' names tell; their timings vary."""
+    return card.verdict.outcome, [bar.name for bar in card.verdict.bars]
 
 
 def _spoken_against(version: Version) -> str | None:
@@ -134,58 +146,6 @@ def refusal(registry: Registry, number: int, server_url: str) -> str | None:
     if ready.get("problem", registry.name) != registry.name:
         return None
     return next((r["reason"] for r in ready.get("refused", []) if r.get("version") == number), None)
-
-
-def terms(problem: Problem) -> str:
-    """One name for all that a candidate is judged by, and decides by: costs, bars and questions."""
-    return durable.content_key(
-        *(part.model_dump() for part in (problem.cost, problem.gate, problem.evaluate))
-    )
-
-
-def known_result(store: Path, registry: Registry, key: str, judged_by: str) -> str | None:
-    """What this very recipe on these very photos gave before, where nothing has changed since.
-
-    That is a version in the registry, or a verdict against the champion that still serves. A version whose
-    run was killed before it ended is none. judged_by: the `terms` now.
-    """
-    aliases, runs = registry.aliases(), store / "runs"
-    for number in reversed(registry.numbers()):
-        version = registry.version(number, check=False)
-        card = version.card
-        if (card.recipe_key, card.terms_key) != (key, judged_by) or version.rejection is not None:
-            continue
-        if number == aliases.champion:
-            return f"it was trained before as version {number}, the champion"
-        if (runs / card.run / _OUTCOME).exists():
-            return f"it was trained before as version {number}, kept in the registry"
-    for path in sorted(runs.glob(f"*/{_OUTCOME}"), reverse=True):
-        outcome = json.loads(path.read_text())
-        same = (outcome["key"], outcome.get("terms"), outcome["champion"]) == (
-            key,
-            judged_by,
-            aliases.champion,
-        )
-        if same and outcome["version"] is None:
-            return f"run {path.parent.name} trained it before: {outcome['summary']}"
-    return None
-
-
-def record(
-    run: Path, key: str, judged_by: str, champion: int | None, version: int | None, verdict: Verdict
-) -> None:
-    """Remember how a run ended. judged_by: its `terms`. champion: who it was judged against."""
-    durable.write_json(
-        run / _OUTCOME,
-        {
-            "key": key,
-            "terms": judged_by,
-            "champion": champion,
-            "version": version,
-            "outcome": verdict.outcome,
-            "summary": verdict.summary,
-        },
-    )
 
 
 def _readiness(url: str) -> dict[str, Any]:  # Any: JSON's values

@@ -14,7 +14,7 @@ from pawloop.decision import Costs, incurred
 from pawloop.errors import DatasetError, PawloopError
 from pawloop.problem import Problem
 from pawloop.registry import Registry, Version
-from tasks.answer import Answers, answers
+from tasks.answer import Answers, answers, load, save
 from tasks.gate import Rival
 from tasks.manifest import Dataset, labels_of
 
@@ -36,18 +36,16 @@ class Rivals:
         """The rivals with their answers in memory."""
         found = []
         for name, path in self.answers.items():
-            with np.load(path) as arrays:
-                told = Answers(arrays["probabilities"], arrays["novelty"], float(arrays["threshold"]))
-                found.append(Rival(name, told, arrays["seen"]))
+            told, columns = load(path)
+            found.append(Rival(name, told, columns["seen"].astype(np.bool_)))
         return found
 
     def is_best(self, answers: Answers, costs: Costs) -> bool:
         """Whether a challenger's answers cost less than the anchor's, so that it becomes the anchor."""
         if self.anchor is None:
             return True
-        with np.load(self.anchor) as arrays:
-            labels = arrays["labels"]
-            own = Answers(arrays["probabilities"], arrays["novelty"], float(arrays["threshold"]))
+        own, columns = load(self.anchor)
+        labels = columns["labels"].astype(np.int64)
         mine, theirs = (incurred(labels, one.decide(costs), costs).mean() for one in (answers, own))
         return bool(mine < theirs)
 
@@ -55,15 +53,16 @@ class Rivals:
         """Accuracy on the test photos, by name."""
         found = {}
         for name, path in self.answers.items():
-            with np.load(path) as arrays:
-                found[name] = float((arrays["probabilities"].argmax(1) == arrays["labels"]).mean())
+            told, columns = load(path)
+            found[name] = float((told.labels == columns["labels"]).mean())
         return found
 
 
 def rivals(registry: Registry, problem: Problem, dataset: Dataset, run: Path) -> Rivals:
     """Ask champion and anchor, each by its own released file, and keep their answers in the run.
 
-    A version that is damaged or knows other classes is told of and left out.
+    What a killed run left there is not asked again. A version that is damaged or knows other classes is told
+    of and left out.
     """
     aliases = registry.aliases()
     parts: dict[int, str] = {}
@@ -97,18 +96,14 @@ def _comparable(registry: Registry, number: int, problem: Problem) -> Version:
 
 
 def _asked(version: Version, dataset: Dataset, problem: Problem, out: Path) -> Path:
+    if out.exists():
+        return out
     card = version.card
     photos = dataset.photos("test")
     told = answers(_model(version), card.resize, dataset, photos, card.novelty_threshold)
     learnt = _trained_on(version, dataset.store)
-    np.savez(
-        out,
-        probabilities=told.probabilities,
-        novelty=told.novelty,
-        threshold=told.threshold,
-        labels=labels_of(photos, problem.classes),
-        seen=np.array([photo.id in learnt for photo in photos], np.bool_),
-    )
+    seen = np.array([photo.id in learnt for photo in photos], np.bool_)
+    save(out, told, labels=labels_of(photos, problem.classes), seen=seen)
     return out
 
 

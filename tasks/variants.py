@@ -6,7 +6,6 @@ registry or about who is champion.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,9 +22,9 @@ from pawloop.errors import ExportError
 from pawloop.problem import Problem
 from pawloop.session import Session
 from tasks import familiar
-from tasks.answer import Answers, answers, log_probabilities, outputs
+from tasks.answer import Answers, answers, load, log_probabilities, outputs, save
 from tasks.calibrate import fit_temperature
-from tasks.candidate import FILES, Candidate
+from tasks.candidate import FILES, Candidate, calibrated, keep_calibrated
 from tasks.evaluate import Evaluation, evaluate, largest_cost
 from tasks.familiar import Bank
 from tasks.manifest import Dataset, labels_of
@@ -62,14 +61,11 @@ class Judged:
 
     def answers(self) -> Answers:
         """In the order of the dataset's test photos."""
-        with np.load(self.path) as arrays:
-            return Answers(arrays["probabilities"], arrays["novelty"], float(arrays["threshold"]))
+        return load(self.path)[0]
 
     def labels(self) -> NDArray[np.int64]:
         """[N] true classes."""
-        with np.load(self.path) as arrays:
-            labels: NDArray[np.int64] = arrays["labels"]
-            return labels
+        return load(self.path)[1]["labels"].astype(np.int64)
 
 
 def calibrate(
@@ -77,9 +73,12 @@ def calibrate(
 ) -> dict[Precision, Variant]:
     """Fit each file's temperature and novelty on its own answers, and admit int8 where it is as good.
 
-    Both are written into the files. int8 is admitted when on validation photos the 95 % bound of its
-    extra cost against float32 is within the problem's margin.
+    Both are written into the files, once: what a killed run finished is found again. int8 is admitted when
+    on validation photos the 95 % bound of its extra cost against float32 is within the problem's margin.
     """
+    known = calibrated(candidate.folder.parent)
+    if known:
+        return known.variants
     bank = _bank(candidate, dataset, on_progress)
     reference, float32 = _calibrated("float32", candidate, dataset, problem, bank, on_progress)
     told, int8 = _calibrated("int8", candidate, dataset, problem, bank, on_progress)
@@ -89,7 +88,9 @@ def calibrate(
     if bound > problem.gate.margin:
         reason = f"its extra cost may reach {bound:.4f} on validation photos, more than the margin"
         int8 = int8.model_copy(update={"admitted": False, "reason": reason})
-    return {"float32": float32, "int8": int8}
+    variants: dict[Precision, Variant] = {"float32": float32, "int8": int8}
+    keep_calibrated(candidate, variants)
+    return variants
 
 
 def judge(
@@ -101,38 +102,35 @@ def judge(
 ) -> dict[Precision, Judged]:
     """Each file's answers to the test photos, judged and kept in the run's folder.
 
-    Raises ExportError for a file whose answers are not numbers.
+    What a killed run left there is not asked again. Raises ExportError for a file whose answers are not
+    numbers.
     """
-    photos = dataset.photos("test")
-    labels = labels_of(photos, problem.classes)
     found: dict[Precision, Judged] = {}
     for precision in variants:
-        told = answers(
-            candidate.model(precision),
-            candidate.rule,
-            dataset,
-            photos,
-            problem.cost.unfamiliar,
-            _counted(on_progress, f"test photos by {precision}"),
-        )
-        if not np.isfinite(told.probabilities).all():
-            raise ExportError(
-                f"{candidate.model(precision)}: its probabilities are not numbers; keep the run's folder "
-                "and report it"
-            )
         path = candidate.folder.parent / f"answers-{precision}.npz"
-        buffer = io.BytesIO()
-        np.savez(
-            buffer,
-            probabilities=told.probabilities,
-            novelty=told.novelty,
-            threshold=told.threshold,
-            labels=labels,
-            photos=[photo.id for photo in photos],
-        )
-        durable.write_bytes(path, buffer.getvalue())
+        if not path.exists():
+            _ask(precision, candidate, dataset, problem, path, on_progress)
+        told, columns = load(path)
+        labels = columns["labels"].astype(np.int64)
         found[precision] = Judged(path, evaluate(told, labels, problem.classes, problem.costs))
     return found | {"float32": _probed(found["float32"], candidate, dataset, problem, on_progress)}
+
+
+def _ask(
+    precision: Precision,
+    candidate: Candidate,
+    dataset: Dataset,
+    problem: Problem,
+    path: Path,
+    on_progress: Progress,
+) -> None:
+    photos, counted = dataset.photos("test"), _counted(on_progress, f"test photos by {precision}")
+    model = candidate.model(precision)
+    told = answers(model, candidate.rule, dataset, photos, problem.cost.unfamiliar, counted)
+    if not np.isfinite(told.probabilities).all():
+        raise ExportError(f"{model}: its probabilities are not numbers; keep the run's folder and report it")
+    ids = np.array([photo.id for photo in photos])
+    save(path, told, labels=labels_of(photos, problem.classes), photos=ids)
 
 
 def _probed(
@@ -140,13 +138,24 @@ def _probed(
 ) -> Judged:
     """With what shows where the file fails, and why."""
     told, labels = judged.answers(), judged.labels()
-    counted = _counted(on_progress, "robustness, photos")
     return replace(
         judged,
         slices=sliced(told, labels, slices(dataset.photos("test")), problem.costs),
-        robustness=robustness(candidate, dataset, problem, told, counted),
+        robustness=_robustness(candidate, dataset, problem, told, on_progress),
         occlusions=occlusions(candidate, dataset, worst(told, labels, problem.evaluate.occlusion_photos)),
     )
+
+
+def _robustness(
+    candidate: Candidate, dataset: Dataset, problem: Problem, clean: Answers, on_progress: Progress
+) -> Robustness | None:
+    path = candidate.folder.parent / "robustness.json"
+    if path.exists():
+        return Robustness.model_validate_json(path.read_bytes())
+    found = robustness(candidate, dataset, problem, clean, _counted(on_progress, "robustness, photos"))
+    if found:
+        durable.write_bytes(path, found.model_dump_json().encode())
+    return found
 
 
 def _bank(candidate: Candidate, dataset: Dataset, on_progress: Progress) -> Bank:

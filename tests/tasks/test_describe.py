@@ -11,9 +11,10 @@ from pawloop.card import Card
 from pawloop.durable import sha256
 from pawloop.problem import Problem
 from pawloop.registry import Registry
-from tasks import describe, gate, licences, recipe, release, retrain_report, slices, weigh
+from tasks import describe, gate, licences, recipe, release, retrain_report, runs, slices, weigh
 from tasks.cardtext import card_markdown, classes_markdown
 from tasks.manifest import Dataset
+from tasks.runs import Cause
 from tasks.train import Trained
 from tasks.variants import Judged
 from tasks.weights import Pretrained
@@ -62,7 +63,7 @@ def told(problem: Problem, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ca
         dataset,
         [PRETRAINED],
         trained,
-        "key",
+        Cause("key", runs.terms(problem)),
         candidate,
         {"float32": small.variant()},
         {"float32": judged},

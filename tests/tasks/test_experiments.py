@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from pawloop.card import Verdict
 from pawloop.errors import RegistryError
+from tasks import runs
 from tasks.experiments import compare, experiments, named, write_parquet
+from tasks.finetune import Tuning
+from tasks.runs import Cause
 from tests import published
 
 CANDIDATE = {
@@ -17,6 +22,8 @@ CANDIDATE = {
     "backbone": "mobilenet_v2",
     "image_size": 224,
     "tuning": None,
+    "weights_sha256": "abc",
+    "l2": 0.1,
     "views": 1,
     "epochs": 0,
     "curve": {"validation_loss": [], "train_loss": []},
@@ -28,7 +35,7 @@ RECIPE = {
     "seed": 0,
     "training": {
         "candidates": [
-            CANDIDATE | {"name": "fine-tuned", "tuning": {"rate": 2e-4, "decay": 0.9, "smoothing": 0.05}},
+            CANDIDATE | {"name": "fine-tuned", "tuning": asdict(Tuning()), "precision": "float32"},
             CANDIDATE,
         ],
         "seconds": 12.5,
@@ -88,6 +95,24 @@ def test_a_trial_recorded_before_outcomes_were_is_a_row(store: Path) -> None:
     facts = {"run": "search-000", "made": "2026", "dataset": "d", "code": "c", "seed": 0, "machine": "m"}
     (folder / "000.json").write_text(json.dumps(facts | {"candidate": CANDIDATE}))
     assert "searched" in [one.outcome for one in experiments(store, "colours")]
+
+
+def test_the_last_word_on_a_run_is_its_outcome_and_a_killed_one_is_unfinished(store: Path) -> None:
+    for run, ended in (("20260101-000000-aaaa", True), ("20260102-000000-bbbb", False)):
+        folder = store / "runs" / run
+        (folder / "begun.json").write_text("{}")
+        if ended:
+            verdict = Verdict(outcome="cannot tell", summary="in the shadow", bars=[])
+            runs.end(folder, Cause("key", "terms"), 1, None, verdict, is_waiting=True)
+    found = {one.run: one.outcome for one in experiments(store, "colours")}
+    assert found["20260101-000000-aaaa"] == "cannot tell"
+    assert found["20260102-000000-bbbb"] == "unfinished"
+
+
+def test_a_row_tells_what_a_candidate_was_made_from(store: Path) -> None:
+    found = experiments(store, "colours")
+    assert (found[0].weight_decay, found[0].precision) == (0.01, "float32")
+    assert (found[1].l2, found[1].weights_sha256) == (0.1, "abc")
 
 
 def test_the_rows_can_be_read_as_parquet(store: Path, tmp_path: Path) -> None:

@@ -1,8 +1,7 @@
-"""Release: confirm by a live server, promotion by hand, and what counts as nothing new."""
+"""Release: confirm by a live server, promotion by hand, and a version found again."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,6 @@ import httpx
 import numpy as np
 import pytest
 
-from pawloop import problem as problems
-from pawloop import sections
 from pawloop.card import Verdict
 from pawloop.errors import ConfirmError, RegistryError
 from pawloop.registry import Registry
@@ -111,42 +108,6 @@ def test_promoting_what_does_not_exist_says_so(registry: Registry, tmp_path: Pat
         release.promote_by_hand(tmp_path, registry, "99", None)
 
 
-def test_a_recipe_trained_before_is_nothing_new(registry: Registry, tmp_path: Path) -> None:
-    key = registry.version(2).card.recipe_key
-    assert "version 2, the champion" in str(release.known_result(tmp_path, registry, key, ""))
-    assert release.known_result(tmp_path, registry, "another key", "") is None
-
-
-def test_a_rejected_version_is_tried_anew(registry: Registry, tmp_path: Path) -> None:
-    key = registry.version(2).card.recipe_key
-    for number in registry.numbers():
-        registry.reject(number, "the server refused it")
-    assert release.known_result(tmp_path, registry, key, "") is None
-
-
-def test_a_version_whose_run_was_killed_before_it_ended_is_tried_anew(
-    registry: Registry, tmp_path: Path
-) -> None:
-    left = published.publish(tmp_path)
-    registry.reject(1, "a test")
-    registry.reject(2, "a test")
-    key = left.card.recipe_key
-    assert release.known_result(tmp_path, registry, key, "") is None
-    run = tmp_path / "runs" / left.card.run
-    run.mkdir(parents=True)
-    verdict = Verdict(outcome="cannot tell", summary="too few live photos", bars=[])
-    release.record(run, key, "", 2, None, verdict)
-    assert "version 3, kept in the registry" in str(release.known_result(tmp_path, registry, key, ""))
-
-
-def test_costs_and_bars_are_part_of_what_counts_as_nothing_new() -> None:
-    plain = problems.load("cat-vs-dog")
-    dear = plain.model_copy(update={"cost": sections.Cost(ask=0.5)})
-    strict = plain.model_copy(update={"gate": sections.Gate(margin=0.5)})
-    assert len({release.terms(one) for one in (plain, dear, strict)}) == 3
-    assert release.terms(plain) == release.terms(problems.load("cat-vs-dog"))
-
-
 @pytest.mark.parametrize("how", ["rejected", "shadow"])
 def test_a_version_that_was_found_wanting_needs_a_reason_which_is_kept(
     registry: Registry, tmp_path: Path, how: str
@@ -164,13 +125,11 @@ def test_a_version_that_was_found_wanting_needs_a_reason_which_is_kept(
     assert (version.overruled, version.rejection) == ("checked by eye", None)
 
 
-def test_a_verdict_holds_until_the_champion_changes(registry: Registry, tmp_path: Path) -> None:
-    verdict = Verdict(outcome="cannot tell", summary="cannot tell: 40 photos", bars=[])
-    run = tmp_path / "runs" / "20260101-000000-bbbb"
-    run.mkdir(parents=True)
-    release.record(run, "key", "terms", 2, None, verdict)
-    assert "cannot tell: 40 photos" in str(release.known_result(tmp_path, registry, "key", "terms"))
-    assert release.known_result(tmp_path, registry, "key", "a larger margin") is None
-    registry.rollback("a test")
-    assert release.known_result(tmp_path, registry, "key", "terms") is None
-    assert json.loads((run / "outcome.json").read_text())["outcome"] == "cannot tell"
+def test_a_candidate_published_before_its_run_was_killed_is_found_again(registry: Registry) -> None:
+    first = registry.version(2)
+    assert release.published(registry, first.card.model_copy(update={"version": 0})) == first
+    other = first.card.verdict.model_copy(update={"outcome": "refuse"})
+    assert release.published(registry, first.card.model_copy(update={"verdict": other})) is None
+    registry.reject(2, "the server refused it")
+    registry.reject(1, "the server refused it")
+    assert release.published(registry, first.card) is None

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pawloop.decision import Costs
-from tasks.answer import Answers
+from tasks.answer import Answers, save
 from tasks.rivals import Rivals
 
 COSTS = Costs(((0.0, 1.0), (1.0, 0.0)), ask=0.5)
@@ -20,14 +20,7 @@ def told(*answered: int) -> Answers:
 
 def kept(folder: Path, answers: Answers) -> Path:
     path = folder / "rival.npz"
-    np.savez(
-        path,
-        probabilities=answers.probabilities,
-        novelty=answers.novelty,
-        threshold=1.0,
-        labels=LABELS,
-        seen=np.zeros(4, np.bool_),
-    )
+    save(path, answers, labels=LABELS, seen=np.zeros(4, np.bool_))
     return path
 
 

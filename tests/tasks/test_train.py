@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import signal
+import time
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+import torch
 
+from export import onnx as graphs
 from pawloop import problem as problems
 from pawloop import sections
-from pawloop.card import SELF_TEST_TOLERANCE, self_test_images
+from pawloop.card import SELF_TEST_TOLERANCE, Precision, self_test_images
 from pawloop.errors import TrainingError
 from pawloop.image import decode
 from pawloop.problem import Problem
@@ -34,8 +41,10 @@ from tasks import (
     weights,
 )
 from tasks import recipe as recipes
+from tasks.calibrate import fit_temperature
 from tasks.manifest import Dataset
 from tasks.weights import Pretrained
+from tests.serve.running import until
 
 TEXT = """
 name = "drawn"
@@ -60,10 +69,12 @@ def problem(tmp_path_factory: pytest.TempPathFactory) -> Problem:
 
 @pytest.fixture(scope="module")
 def dataset(problem: Problem, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    store = tmp_path_factory.mktemp("store")
-    return split.split(
-        curate.curate(collect.collect(problem, store).path, problem, store).path, problem, store
-    )
+    return split_of(problem, tmp_path_factory.mktemp("store"))
+
+
+def split_of(problem: Problem, store: Path) -> Dataset:
+    found = collect.collect(problem, store).path
+    return split.split(curate.curate(found, problem, store).path, problem, store)
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +134,41 @@ def test_the_file_is_calibrated_judged_and_named_in_its_own_metadata(
     again = session.run(self_test_images(128), ["probabilities"])["probabilities"]
     assert np.abs(again - np.array(variant.self_test)).max() <= SELF_TEST_TOLERANCE["float32"]
     onnx.checker.check_model(onnx.load(found.model("float32")), full_check=True)
+
+
+def test_a_killed_run_goes_on_from_its_last_finished_stage(
+    problem: Problem,
+    dataset: Dataset,
+    trained: train.Trained,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stages() -> tuple[candidate.Candidate, Mapping[Precision, variants.Judged]]:
+        made = candidate.export(trained, dataset, problem, tmp_path / "run")
+        ready = variants.calibrate(made, dataset, problem, lambda *_: None)
+        assert ready["float32"].temperature == temperatures[0]
+        return made, variants.judge(made, ready, dataset, problem, lambda *_: None)
+
+    temperatures: list[float] = []
+
+    def fit(*given: Any) -> float:
+        if len(temperatures) == 1:
+            temperatures.append(0.0)
+            raise KeyboardInterrupt
+        temperatures.append(fit_temperature(*given))
+        return temperatures[-1]
+
+    monkeypatch.setattr(variants, "fit_temperature", fit)
+    with pytest.raises(KeyboardInterrupt):  # float32 is calibrated by then, int8 is not
+        stages()
+    found, first = stages()
+    files = {path.name: path.stat().st_mtime_ns for path in found.folder.iterdir()}
+    for module, name in ((graphs, "save"), (variants, "answers"), (variants, "robustness")):
+        monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("done again"))
+    again, second = stages()
+    assert again == found
+    assert {path.name: path.stat().st_mtime_ns for path in found.folder.iterdir()} == files
+    assert second["float32"].metrics() == first["float32"].metrics()
 
 
 def test_another_cost_matrix_changes_labels_and_questions_but_no_probability_of_the_file(
@@ -194,6 +240,40 @@ def test_a_killed_training_goes_on_from_its_last_epoch(
         train.train(dataset, recipe, [pretrained], "killed", killed)
     resumed = train.train(dataset, recipe, [pretrained], "killed", killed)
     assert seen == [1, 2, 3]
+    files = [(one.folder / weights.NETWORK_FILE).read_bytes() for one in (whole, resumed)]
+    assert files[0] == files[1]
+
+
+def train_until_killed(store: Path, problem: Problem) -> None:
+    """Fine-tune for an epoch, and wait for the end that comes."""
+
+    def wait(stage: str, *_: int) -> None:
+        if stage.startswith("fine-tuning"):
+            time.sleep(300)
+
+    own = weights.pretrained(problem, store)
+    train.train(split_of(problem, store), pinned(problem, own, 3), [own], "sigkill", wait)
+
+
+def test_a_training_killed_by_sigkill_goes_on_from_its_last_checkpoint(
+    problem: Problem, dataset: Dataset, pretrained: Pretrained
+) -> None:
+    folder = dataset.store / "trained" / "sigkill"
+    child = multiprocessing.get_context("spawn").Process(
+        target=train_until_killed, args=(dataset.store, problem)
+    )
+    child.start()
+    until(lambda: (folder / "trial-0.pt").exists() or not child.is_alive(), 120)
+    child.kill()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    done = torch.load(folder / "trial-0.pt", weights_only=True)["curve"]
+    assert not (folder / "training.json").exists()
+    recipe = pinned(problem, pretrained, 3)
+    resumed = train.train(dataset, recipe, [pretrained], "sigkill")
+    curve = resumed.story["curve"]
+    assert {name: values[:1] for name, values in curve.items()} == done
+    whole = train.train(dataset, recipe, [pretrained], "not killed")
     files = [(one.folder / weights.NETWORK_FILE).read_bytes() for one in (whole, resumed)]
     assert files[0] == files[1]
 

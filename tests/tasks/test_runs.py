@@ -1,0 +1,89 @@
+"""What runs leave behind: who goes on where, and what counts as nothing new."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pawloop import problem as problems
+from pawloop import sections
+from pawloop.card import Verdict
+from pawloop.registry import Registry
+from tasks import runs
+from tasks.runs import Cause
+from tests import published
+
+CAUSE = Cause("key", "terms")
+UNSURE = Verdict(outcome="cannot tell", summary="cannot tell: 40 photos", bars=[])
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    """Version 1 has served, version 2 is champion."""
+    for _ in range(2):
+        published.promote(tmp_path, published.publish(tmp_path))
+    return Registry(tmp_path, "colours")
+
+
+def cause(registry: Registry, number: int = 2) -> Cause:
+    card = registry.version(number).card
+    return Cause(card.recipe_key, card.terms_key)
+
+
+def test_a_run_without_an_end_is_gone_on_with(tmp_path: Path) -> None:
+    first = runs.begin(tmp_path, CAUSE)
+    assert runs.begin(tmp_path, Cause("another key", "terms")) != first
+    assert runs.begin(tmp_path, Cause("key", "a larger margin")) != first
+    assert runs.begin(tmp_path, CAUSE) == first
+    runs.end(first, CAUSE, None, None, UNSURE, is_waiting=False)
+    assert runs.begin(tmp_path, CAUSE) != first
+
+
+def test_a_shadow_period_that_saw_too_few_photos_is_repeated(registry: Registry, tmp_path: Path) -> None:
+    run = runs.begin(tmp_path, CAUSE)
+    runs.end(run, CAUSE, 2, None, UNSURE, is_waiting=True)
+    assert runs.known_result(tmp_path, registry, CAUSE) is None
+    assert runs.begin(tmp_path, CAUSE) == run
+    runs.end(run, CAUSE, 2, None, UNSURE, is_waiting=False)
+    assert "cannot tell: 40 photos" in str(runs.known_result(tmp_path, registry, CAUSE))
+
+
+def test_a_recipe_trained_before_is_nothing_new(registry: Registry, tmp_path: Path) -> None:
+    known = cause(registry)
+    assert "version 2, the champion" in str(runs.known_result(tmp_path, registry, known))
+    assert runs.known_result(tmp_path, registry, CAUSE) is None
+
+
+def test_a_rejected_version_is_tried_anew(registry: Registry, tmp_path: Path) -> None:
+    for number in registry.numbers():
+        registry.reject(number, "the server refused it")
+    assert runs.known_result(tmp_path, registry, cause(registry)) is None
+
+
+def test_a_version_whose_run_was_killed_before_it_ended_is_tried_anew(
+    registry: Registry, tmp_path: Path
+) -> None:
+    left = published.publish(tmp_path)
+    registry.reject(1, "a test")
+    registry.reject(2, "a test")
+    known = cause(registry, left.number)
+    assert runs.known_result(tmp_path, registry, known) is None
+    runs.end(tmp_path / "runs" / left.card.run, known, 2, None, UNSURE, is_waiting=False)
+    assert "version 3, kept in the registry" in str(runs.known_result(tmp_path, registry, known))
+
+
+def test_costs_and_bars_are_part_of_what_counts_as_nothing_new() -> None:
+    plain = problems.load("cat-vs-dog")
+    dear = plain.model_copy(update={"cost": sections.Cost(ask=0.5)})
+    strict = plain.model_copy(update={"gate": sections.Gate(margin=0.5)})
+    assert len({runs.terms(one) for one in (plain, dear, strict)}) == 3
+    assert runs.terms(plain) == runs.terms(problems.load("cat-vs-dog"))
+
+
+def test_a_verdict_holds_until_the_champion_changes(registry: Registry, tmp_path: Path) -> None:
+    runs.end(tmp_path / "runs" / "20260101-000000-bbbb", CAUSE, 2, None, UNSURE, is_waiting=False)
+    assert "cannot tell: 40 photos" in str(runs.known_result(tmp_path, registry, CAUSE))
+    assert runs.known_result(tmp_path, registry, Cause("key", "a larger margin")) is None
+    registry.rollback("a test")
+    assert runs.known_result(tmp_path, registry, CAUSE) is None
