@@ -59,7 +59,7 @@ from tasks.gate import Challenger
 from tasks.manifest import Dataset
 from tasks.recipe import Recipe
 from tasks.rivals import Rivals
-from tasks.runs import Cause
+from tasks.runs import Cause, Ending
 from tasks.train import Trained
 from tasks.variants import Judged
 from tasks.weights import Pretrained
@@ -90,6 +90,7 @@ def retrain(
     store, registry = chosen.store.resolve(), Registry(chosen.store.resolve(), spec.name)
     with run.only_one(store, spec):
         shadowing.end_left_over(registry)
+        finish_left_over(store, registry, chosen.server_url)
         weights = pretrained(spec, store)
         dataset = split(curate(collect(spec, store), spec, store), spec, store)
         recipe = recipes.plan(spec, weights, seed, trials.read_found(store, spec.name))
@@ -100,7 +101,7 @@ def retrain(
             return run.ended(spec, "Unchanged", f"nothing new: {known}")
         validate(dataset, spec)
         explore(dataset, spec, recipe, weights)
-        place = runs.begin(store, cause)
+        place = runs.begin(store, cause, anew=force)
         trained = train(dataset, recipe, weights, key)
         candidate = export(trained, dataset, spec, place)
         variants = calibrate(candidate, dataset, spec)
@@ -116,13 +117,13 @@ def retrain(
         if number and verdict.outcome == "promote":
             is_best = rivals.is_best(judged["float32"].answers(), spec.costs)
             version = promote(registry, number, verdict, before, is_best)
-        is_waiting = number is not None and verdict.outcome == "cannot tell"
-        runs.end(place, cause, before, version, verdict, is_waiting)
         tell(card.model_copy(update={"verdict": verdict}), judged["float32"], dataset, rivals, version)
+        if version is not None:
+            confirm(registry, version, before, chosen.server_url)
+        runs.end(place, cause, Ending(verdict, before, number, version))
         run.show_experiments(store, spec)
         if version is None:
             return run.ended(spec, verdict.outcome.title(), verdict.summary)
-        confirm(registry, version, before, chosen.server_url)
         return run.ended(spec, f"Version {version}", verdict.summary)
 
 
@@ -236,8 +237,7 @@ def gate(judged: Judged, rivals: Rivals, dataset: Dataset, spec: Problem, candid
 
 @task(name="publish", cache_policy=NO_CACHE)
 def publish(registry: Registry, candidate: Candidate, card: Card) -> int:
-    found = release.published(registry, card) or release.publish(registry, candidate.folder, card)
-    return found.number
+    return release.publish_once(registry, candidate.folder, card).number
 
 
 @task(name="shadow", cache_policy=NO_CACHE)
@@ -273,6 +273,19 @@ def tell(card: Card, judged: Judged, dataset: Dataset, rivals: Rivals, version: 
 @task(name="confirm", cache_policy=NO_CACHE)
 def confirm(registry: Registry, version: int, before: int | None, server_url: str) -> None:
     get_run_logger().info(release.confirm(registry, version, before, server_url, CONFIRM_S))
+
+
+def finish_left_over(store: Path, registry: Registry, server_url: str) -> None:
+    """Confirm the champion whose run was killed after it was promoted, and end that run."""
+    left = runs.promoted_and_killed(store, registry)
+    if left is None:
+        return
+    version, place = left
+    before = registry.aliases().previous
+    confirm(registry, version.number, before, server_url)
+    card = version.card
+    ending = Ending(card.verdict, before, version.number, version.number)
+    runs.end(place, Cause(card.recipe_key, card.terms_key), ending)
 
 
 def _before(dataset: Dataset) -> Dataset | None:

@@ -143,7 +143,8 @@ class Registry:
         folder = self._claim()
         numbered = card.model_copy(update={"version": int(folder.name)})
         for source in sorted(candidate.iterdir()):
-            if source.is_file() and source.name != "card.json":
+            is_draft = source.name.startswith(".")  # left by a process that was killed
+            if source.is_file() and source.name != "card.json" and not is_draft:
                 shutil.copyfile(source, folder / source.name)
         stamp(folder, numbered)
         hashes = {path.name: durable.sha256(path) for path in sorted(folder.iterdir())}

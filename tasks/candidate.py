@@ -7,6 +7,7 @@ about the registry or about who is champion.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from export import onnx as graphs
 from export.backbone import Architecture, Network
@@ -51,37 +52,49 @@ class Candidate:
 
 
 class Calibrated(BaseModel):
-    """What is known of a run's finished files. parity: as `Candidate` has it."""
+    """What is known of a run's finished files. parity: as `Candidate` has it. files: SHA-256 by name."""
 
     model_config = ConfigDict(frozen=True)
 
     parity: float
     variants: dict[Precision, Variant]
+    files: dict[str, str]
 
 
 def calibrated(run: Path) -> Calibrated | None:
-    """The finished files of a run, if it got so far before it was killed."""
-    path = run / _CALIBRATED
-    return Calibrated.model_validate_json(path.read_bytes()) if path.exists() else None
+    """The finished files of a run, if it got so far before it was killed and they are what they were."""
+    try:
+        found = Calibrated.model_validate_json((run / _CALIBRATED).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+    return found if _hashes(run / "candidate") == found.files else None
 
 
 def keep_calibrated(candidate: Candidate, variants: Mapping[Precision, Variant]) -> None:
     """Note that the candidate's files are finished: from now on they are found, not made again."""
-    found = Calibrated(parity=candidate.parity, variants=dict(variants))
+    files = _hashes(candidate.folder)
+    found = Calibrated(parity=candidate.parity, variants=dict(variants), files=files)
     durable.write_bytes(candidate.folder.parent / _CALIBRATED, found.model_dump_json(indent=2).encode())
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    paths = (folder / name for name in (*FILES.values(), NETWORK_FILE))
+    return {path.name: durable.sha256(path) for path in paths if path.is_file()}
 
 
 def export(trained: Trained, dataset: Dataset, problem: Problem, run: Path) -> Candidate:
     """Write the trained network as ONNX, in float32 and int8, and hold the first to PyTorch.
 
-    Files that a killed run finished are taken as they are; unfinished ones are written again.
+    Files that a killed run finished of this very network are taken as they are; whatever else it left is
+    cleared away.
     Raises ExportError when a probability of a real photo differs by more than the gate's `parity`.
     """
     network, architecture, rule = trained.network(), trained.net.architecture, trained.net.rule
-    finished = calibrated(run)
-    if finished:
-        return Candidate(run / "candidate", rule, finished.parity)
     folder, properties = run / "candidate", _metadata(trained, dataset, problem, run.name)
+    finished = calibrated(run)
+    if finished and finished.files[NETWORK_FILE] == durable.sha256(trained.folder / NETWORK_FILE):
+        return Candidate(folder, rule, finished.parity)
+    _clear(run)
     core = graphs.core(network, rule.size)
     images = _pixels(dataset, dataset.photos("train")[:_RANGE_PHOTOS], rule)
     int8 = quantised(core, images, architecture)
@@ -98,6 +111,15 @@ def export(trained: Trained, dataset: Dataset, problem: Problem, run: Path) -> C
             f"{problem.gate.parity:g} is the most allowed; keep the run's folder and report it"
         )
     return Candidate(folder, rule, difference)
+
+
+def _clear(run: Path) -> None:
+    """Remove what hangs on a candidate that is to be made again, but not the word that the run began."""
+    shutil.rmtree(run / "candidate", ignore_errors=True)
+    for name in (_CALIBRATED, "robustness.json"):
+        (run / name).unlink(missing_ok=True)
+    for answers in run.glob("answers-*.npz"):
+        answers.unlink()
 
 
 def _whole(core: ModelProto, network: Network, architecture: Architecture, size: int) -> ModelProto:

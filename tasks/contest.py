@@ -16,14 +16,14 @@ import torch
 
 from export.backbone import Network
 from pawloop.errors import TrainingError
-from tasks import head, pace
+from tasks import head
 from tasks.calibrate import judged
 from tasks.entry import Entry
 from tasks.extractors import Net
 from tasks.features import UnfinishedError
 from tasks.inputs import Inputs, Progress
 from tasks.manifest import Dataset
-from tasks.pace import Pace
+from tasks.pace import Pace, measured_pace
 from tasks.racer import OnEpoch, Racer
 from tasks.recipe import Recipe
 from tasks.weights import Pretrained
@@ -126,13 +126,12 @@ class Contest:
             (trial for trial in self.recipe.trials if trial.net in starts),
             key=lambda trial: starts[trial.net].validation_log_loss,
         )
-        tempo = self._pace(starts[order[0].net], until)
-        racing = order[: max(1, tempo.affordable // _EPOCHS_A_TRIAL)]
+        pace = self._pace(starts[order[0].net], until)
+        racing = order[: max(1, pace.affordable // _EPOCHS_A_TRIAL)]
         if len(racing) < len(order):
             self.notes.append(f"{len(order) - len(racing)} more to fine-tune found no place in the budget")
         runs = [
-            Racer(self.inputs, trial, starts[trial.net], tempo, self.folder, self.on_epoch)
-            for trial in racing
+            Racer(self.inputs, trial, starts[trial.net], pace, self.folder, self.on_epoch) for trial in racing
         ]
         self._race(runs, until - sum(run.seconds for run in runs))
         self.notes += self.inputs.left_out
@@ -155,7 +154,7 @@ class Contest:
         """Before all photos' features are computed: whether the budget has time for one epoch at all."""
         network = self._network(net)
         few = self.inputs.few(net, network, _TIMED_PHOTOS)
-        _, epoch_s = pace.measured(network, few, self.inputs.counts(net, network))
+        _, epoch_s = measured_pace(network, few, self.inputs.counts(net, network))
         if epoch_s > self.recipe.budget_s:
             raise self._too_short(epoch_s)
 
@@ -170,7 +169,7 @@ class Contest:
             return Pace(self.recipe.pinned.precision, 0.0, self.recipe.pinned.epochs)
         train = self.inputs.activations(start.net, start.network, "train", 0)
         counts = self.inputs.counts(start.net, start.network)
-        precision, epoch_s = pace.measured(start.network, train, counts)
+        precision, epoch_s = measured_pace(start.network, train, counts)
         affordable = int((until - time.monotonic()) / epoch_s)
         if affordable < (1 if self.recipe.fine_tune == "always" else _FEWEST_EPOCHS):
             raise self._too_short(epoch_s)

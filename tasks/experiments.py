@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from pawloop import durable
 from pawloop.errors import DatasetError, RegistryError
 from pawloop.registry import read_card
-from tasks import runs
 from tasks.provenance import code_version, machine
+from tasks.runs import outcome_of
 
 if TYPE_CHECKING:
     from tasks.entry import Entry
@@ -50,8 +50,8 @@ class Experiment:
     run: the retrain, with "-1" and so on for the candidates that were not chosen, or the search and the
     number of its trial. weights_sha256: of the file that its backbone began from. chosen: frozen, with l2 of
     its head, or fine-tuned. accuracy, expected_cost, log_loss: of the float32 file on test photos, where it
-    was judged. seconds: of its training. outcome: the last verdict, "unfinished" where the run was killed,
-    "not chosen", or of a search's trial "searched" or "pruned".
+    was judged. seconds: of its training. outcome: the last verdict, "unfinished" of a run that goes on
+    or was killed, "not chosen", or of a search's trial "searched" or "pruned".
     """
 
     run: str
@@ -159,7 +159,7 @@ def _judged(store: Path, name: str) -> Iterator[Experiment]:
         }
         judged = {key: metrics[key] for key in ("accuracy", "expected_cost", "log_loss")}
         best, *others = training["candidates"]
-        outcome = runs.outcome(path.parent.parent) or card.verdict.outcome
+        outcome = outcome_of(path.parent.parent) or card.verdict.outcome
         yield _row(best, card.run, facts | judged | {"outcome": outcome})
         for number, other in enumerate(others, start=1):
             yield _row(other, f"{card.run}-{number}", facts | {"outcome": "not chosen"})

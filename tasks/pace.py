@@ -21,14 +21,14 @@ _WORTH: Final = 0.85  # bfloat16 is taken when a step needs less than this share
 
 @dataclass(frozen=True)
 class Pace:
-    """affordable: epochs that the budget has time for."""
+    """How fast fine-tuning goes here. affordable: epochs that the budget has time for."""
 
     precision: Precision
     epoch_s: float
     affordable: int
 
 
-def measured(network: Network, some: Activations, counts: tuple[int, int]) -> tuple[Precision, float]:
+def measured_pace(network: Network, some: Activations, counts: tuple[int, int]) -> tuple[Precision, float]:
     """The precision in which a step is faster here, and the seconds of an epoch in it, judging included.
 
     some: a batch of activations or more. counts: of photos to train on and to validate with.

@@ -39,7 +39,6 @@ class Racer:
         self.tuning = FineTuning(
             start.network, trial.tuning, inputs.recipe.seed, finetune.steps(photos), pace.precision
         )
-        self._next_s = pace.epoch_s  # until an epoch has shown how long one takes, reading included
         self._checkpoint = folder / f"trial-{inputs.recipe.trials.index(trial)}.pt"
         if self._checkpoint.exists():
             self.tuning.resume(self._checkpoint)
@@ -58,12 +57,12 @@ class Racer:
     def go_on(self, until: float) -> bool:
         """One more epoch; False when there is no time for it."""
         pinned, started = self.inputs.recipe.pinned, time.monotonic()
-        if not pinned and started + self._next_s > until:
+        last_s = self.tuning.curve.seconds[-1] if self.tuning.epochs else self.pace.epoch_s
+        if not pinned and started + last_s > until:
             return False
         view = self.tuning.epochs % (self.inputs.recipe.views + 1)
         self.tuning.epoch(self._activations("train", view), self._activations("validation", 0))
         self.tuning.save(self._checkpoint)
-        self._next_s = time.monotonic() - started
         self._is_hopeful = self.on_epoch(self.tuning.epochs, self.tuning.best_loss)
         self.inputs.on_progress(f"fine-tuning {self.trial.name}, epochs", self.tuning.epochs, self._most)
         return True

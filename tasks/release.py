@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from pawloop.card import Card
-from pawloop.errors import ConfirmError, RegistryError
+from pawloop.errors import ConfirmError, DamagedVersionError, RegistryError
 from pawloop.registry import Registry, Version
 from tasks.cardtext import card_markdown
 
@@ -32,13 +33,19 @@ def publish(registry: Registry, candidate: Path, card: Card) -> Version:
     return registry.publish(candidate, card, stamp)
 
 
+def publish_once(registry: Registry, candidate: Path, card: Card) -> Version:
+    """As `publish`, unless this run has published it before it was killed or had to wait."""
+    return published(registry, card) or publish(registry, candidate, card)
+
+
 def published(registry: Registry, card: Card) -> Version | None:
-    """The version that a killed or waiting run made of this candidate, judged in the same way."""
+    """The version that a killed or waiting run made of this candidate, judged likewise, if it is whole."""
     for number in reversed(registry.numbers()):
         version = registry.version(number, check=False)
         is_same = version.card.run == card.run and _judged(version.card) == _judged(card)
         if is_same and version.rejection is None:
-            return version
+            with suppress(DamagedVersionError):
+                return registry.version(number)
     return None
 
 

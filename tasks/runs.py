@@ -14,7 +14,7 @@ from typing import Any, Final
 from pawloop import durable
 from pawloop.card import Verdict
 from pawloop.problem import Problem
-from pawloop.registry import Registry
+from pawloop.registry import Registry, Version
 from tasks.provenance import new_run
 
 _BEGUN: Final = "begun.json"
@@ -23,28 +23,40 @@ _OUTCOME: Final = "outcome.json"
 
 @dataclass(frozen=True)
 class Cause:
-    """What decides all that a run gives but its verdict.
-
-    key: names recipe, photos and code. terms: as the function of this name has it.
-    """
+    """Why a run is made. key: names recipe, photos and code. terms: as the function of this name has it."""
 
     key: str
     terms: str
 
 
+@dataclass(frozen=True)
+class Ending:
+    """What came of a run. champion: who it was judged against. published, promoted: its version, if any."""
+
+    verdict: Verdict
+    champion: int | None
+    published: int | None = None
+    promoted: int | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a version waits for another shadow period: live photos were too few to tell."""
+        return self.published is not None and self.verdict.outcome == "cannot tell"
+
+
 def terms(problem: Problem) -> str:
-    """One name for all that a candidate is judged by, and decides by: costs, bars and questions."""
-    return durable.content_key(
-        *(part.model_dump() for part in (problem.cost, problem.gate, problem.evaluate))
-    )
+    """One name for all that a problem's candidate is judged by, and decides by: costs, bars and questions."""
+    parts = (problem.cost, problem.gate, problem.evaluate)
+    return durable.content_key(problem.name, *(part.model_dump() for part in parts))
 
 
-def begin(store: Path, cause: Cause) -> Path:
-    """The folder of a run: of the latest with this cause that did not end, else a new one.
+def begin(store: Path, cause: Cause, *, anew: bool = False) -> Path:
+    """The folder of a run: of the latest with this cause that did not end, else (or `anew`) a new one.
 
     Whoever calls holds the problem's lock, so a run without an end is a dead one.
     """
-    for begun in sorted((store / "runs").glob(f"*/{_BEGUN}"), reverse=True):
+    left = [] if anew else sorted((store / "runs").glob(f"*/{_BEGUN}"), reverse=True)
+    for begun in left:
         if _read(begun) == asdict(cause) and not _is_over(begun.parent):
             return begun.parent
     run = store / "runs" / new_run()
@@ -52,28 +64,19 @@ def begin(store: Path, cause: Cause) -> Path:
     return run
 
 
-def end(
-    run: Path, cause: Cause, champion: int | None, version: int | None, verdict: Verdict, is_waiting: bool
-) -> None:
-    """Remember how a run ended.
-
-    champion: who it was judged against. version: what was promoted. is_waiting: whether a version waits for
-    another shadow period.
-    """
-    durable.write_json(
-        run / _OUTCOME,
-        {
-            **asdict(cause),
-            "champion": champion,
-            "version": version,
-            "outcome": verdict.outcome,
-            "summary": verdict.summary,
-            "is_waiting": is_waiting,
-        },
-    )
+def end(run: Path, cause: Cause, ending: Ending) -> None:
+    """Remember how a run ended."""
+    told = {
+        "champion": ending.champion,
+        "version": ending.promoted,
+        "outcome": ending.verdict.outcome,
+        "summary": ending.verdict.summary,
+        "is_waiting": ending.is_waiting,
+    }
+    durable.write_json(run / _OUTCOME, {**asdict(cause), **told})
 
 
-def outcome(run: Path) -> str | None:
+def outcome_of(run: Path) -> str | None:
     """The last verdict of a run, "unfinished" where it has no end; None for one that did not say it began."""
     try:
         return str(_read(run / _OUTCOME)["outcome"])
@@ -81,27 +84,34 @@ def outcome(run: Path) -> str | None:
         return "unfinished" if (run / _BEGUN).exists() else None
 
 
+def promoted_and_killed(store: Path, registry: Registry) -> tuple[Version, Path] | None:
+    """The champion and its run, where that was killed between promoting it and its end."""
+    champion = registry.champion(check=False)
+    run = None if champion is None else store / "runs" / champion.card.run
+    return (champion, run) if champion and run and outcome_of(run) == "unfinished" else None
+
+
 def known_result(store: Path, registry: Registry, cause: Cause) -> str | None:
     """What this very cause gave before, where nothing has changed since.
 
-    That is a version in the registry, or a verdict against the champion that still serves. A version whose
-    run was killed before it ended is none, and a shadow period that saw too few photos is worth another one.
+    That is a version that is or was champion, or a verdict against the champion that still serves. A shadow
+    period that saw too few photos is worth another one.
     """
-    champion, runs = registry.aliases().champion, store / "runs"
+    aliases = registry.aliases()
+    served = {move.champion for move in aliases.history}
     for number in reversed(registry.numbers()):
         version = registry.version(number, check=False)
-        card = version.card
-        if Cause(card.recipe_key, card.terms_key) != cause or version.rejection is not None:
+        if Cause(version.card.recipe_key, version.card.terms_key) != cause or version.rejection is not None:
             continue
-        if number == champion:
+        if number == aliases.champion:
             return f"it was trained before as version {number}, the champion"
-        if _is_over(runs / card.run):
-            return f"it was trained before as version {number}, kept in the registry"
-    for path in sorted(runs.glob(f"*/{_OUTCOME}"), reverse=True):
+        if number in served:
+            return f"it was trained before as version {number}, which has been champion"
+    for path in sorted((store / "runs").glob(f"*/{_OUTCOME}"), reverse=True):
         ended = _read(path)
         is_same = (ended["key"], ended.get("terms")) == (cause.key, cause.terms)
-        is_refused = ended["champion"] == champion and ended["version"] is None
-        if is_same and is_refused and _is_over(path.parent):
+        is_refused = ended["champion"] == aliases.champion and ended["version"] is None
+        if is_same and is_refused and not ended.get("is_waiting", False):  # older runs do not say
             return f"run {path.parent.name} trained it before: {ended['summary']}"
     return None
 

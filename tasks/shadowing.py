@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from pawloop.card import Bar, Verdict
@@ -91,14 +91,17 @@ def _observed(
     on_progress: Callable[[int, int], None] | None,
 ) -> Verdict:
     reasons: list[str] = []
+    since = datetime.fromisoformat(registry.version(versions[0], check=False).card.created_at)
 
     def count() -> int:
         reasons.extend(filter(None, [refusal()]))
-        return problem.shadow.photos if reasons else period.count(journal)
+        return wanted if reasons else period.count(journal)
 
     try:
-        with nominated(registry, *versions) as period:
-            wait(count, problem.shadow.photos, problem.shadow.patience_s, on_progress)
+        with nominated(registry, *versions, since) as period:
+            # Pairs of earlier periods count, too; where those were enough and did not tell, as many more.
+            wanted = problem.shadow.photos * (1 + period.count(journal) // problem.shadow.photos)
+            wait(count, wanted, problem.shadow.patience_s, on_progress)
             pairs = period.pairs(journal)
     finally:
         journal.close()
@@ -106,12 +109,14 @@ def _observed(
 
 
 @contextmanager
-def nominated(registry: Registry, challenger: int, champion: int) -> Iterator[Period]:
-    """The challenger answers beside the champion until the `with` ends, however it ends."""
-    began = datetime.now(UTC)
+def nominated(registry: Registry, challenger: int, champion: int, since: datetime) -> Iterator[Period]:
+    """The challenger answers beside the champion until the `with` ends, however it ends.
+
+    since: from when on their answers count.
+    """
     registry.nominate(challenger)
     try:
-        yield Period(registry.name, champion, challenger, began)
+        yield Period(registry.name, champion, challenger, since)
     finally:
         registry.nominate(None)
 

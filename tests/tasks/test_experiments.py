@@ -14,7 +14,7 @@ from pawloop.errors import RegistryError
 from tasks import runs
 from tasks.experiments import compare, experiments, named, write_parquet
 from tasks.finetune import Tuning
-from tasks.runs import Cause
+from tasks.runs import Cause, Ending
 from tests import published
 
 CANDIDATE = {
@@ -103,7 +103,7 @@ def test_the_last_word_on_a_run_is_its_outcome_and_a_killed_one_is_unfinished(st
         (folder / "begun.json").write_text("{}")
         if ended:
             verdict = Verdict(outcome="cannot tell", summary="in the shadow", bars=[])
-            runs.end(folder, Cause("key", "terms"), 1, None, verdict, is_waiting=True)
+            runs.end(folder, Cause("key", "terms"), Ending(verdict, champion=1, published=2))
     found = {one.run: one.outcome for one in experiments(store, "colours")}
     assert found["20260101-000000-aaaa"] == "cannot tell"
     assert found["20260102-000000-bbbb"] == "unfinished"

@@ -11,7 +11,7 @@ from pawloop import sections
 from pawloop.card import Verdict
 from pawloop.registry import Registry
 from tasks import runs
-from tasks.runs import Cause
+from tasks.runs import Cause, Ending
 from tests import published
 
 CAUSE = Cause("key", "terms")
@@ -36,16 +36,17 @@ def test_a_run_without_an_end_is_gone_on_with(tmp_path: Path) -> None:
     assert runs.begin(tmp_path, Cause("another key", "terms")) != first
     assert runs.begin(tmp_path, Cause("key", "a larger margin")) != first
     assert runs.begin(tmp_path, CAUSE) == first
-    runs.end(first, CAUSE, None, None, UNSURE, is_waiting=False)
+    assert runs.begin(tmp_path, CAUSE, anew=True) != first
+    runs.end(first, CAUSE, Ending(UNSURE, None))
     assert runs.begin(tmp_path, CAUSE) != first
 
 
 def test_a_shadow_period_that_saw_too_few_photos_is_repeated(registry: Registry, tmp_path: Path) -> None:
     run = runs.begin(tmp_path, CAUSE)
-    runs.end(run, CAUSE, 2, None, UNSURE, is_waiting=True)
+    runs.end(run, CAUSE, Ending(UNSURE, champion=2, published=3))
     assert runs.known_result(tmp_path, registry, CAUSE) is None
     assert runs.begin(tmp_path, CAUSE) == run
-    runs.end(run, CAUSE, 2, None, UNSURE, is_waiting=False)
+    runs.end(run, CAUSE, Ending(UNSURE, champion=2))
     assert "cannot tell: 40 photos" in str(runs.known_result(tmp_path, registry, CAUSE))
 
 
@@ -69,8 +70,31 @@ def test_a_version_whose_run_was_killed_before_it_ended_is_tried_anew(
     registry.reject(2, "a test")
     known = cause(registry, left.number)
     assert runs.known_result(tmp_path, registry, known) is None
-    runs.end(tmp_path / "runs" / left.card.run, known, 2, None, UNSURE, is_waiting=False)
-    assert "version 3, kept in the registry" in str(runs.known_result(tmp_path, registry, known))
+    assert "version 2, which has been champion" not in str(runs.known_result(tmp_path, registry, known))
+
+
+def test_a_version_that_was_rolled_back_is_not_promoted_again(registry: Registry, tmp_path: Path) -> None:
+    other = published.publish(tmp_path, tilt=0.2)
+    registry.promote(other.number, "by hand", expected=2)
+    registry.rollback("worse than it seemed")
+    told = runs.known_result(tmp_path, registry, cause(registry, other.number))
+    assert "which has been champion" in str(told) or "the champion" in str(told)
+
+
+def test_a_run_killed_after_it_promoted_is_found(registry: Registry, tmp_path: Path) -> None:
+    assert runs.promoted_and_killed(tmp_path, registry) is None  # its run said nothing
+    champion = registry.version(2)
+    run = tmp_path / "runs" / champion.card.run
+    run.mkdir(parents=True)
+    (run / "begun.json").write_text("{}")
+    assert runs.promoted_and_killed(tmp_path, registry) == (champion, run)
+    runs.end(run, CAUSE, Ending(UNSURE, 1, 2, 2))
+    assert runs.promoted_and_killed(tmp_path, registry) is None
+
+
+def test_two_problems_of_the_same_terms_are_told_apart() -> None:
+    one = problems.load("cat-vs-dog")
+    assert runs.terms(one) != runs.terms(one.model_copy(update={"name": "tools"}))
 
 
 def test_costs_and_bars_are_part_of_what_counts_as_nothing_new() -> None:
@@ -82,7 +106,7 @@ def test_costs_and_bars_are_part_of_what_counts_as_nothing_new() -> None:
 
 
 def test_a_verdict_holds_until_the_champion_changes(registry: Registry, tmp_path: Path) -> None:
-    runs.end(tmp_path / "runs" / "20260101-000000-bbbb", CAUSE, 2, None, UNSURE, is_waiting=False)
+    runs.end(tmp_path / "runs" / "20260101-000000-bbbb", CAUSE, Ending(UNSURE, champion=2))
     assert "cannot tell: 40 photos" in str(runs.known_result(tmp_path, registry, CAUSE))
     assert runs.known_result(tmp_path, registry, Cause("key", "a larger margin")) is None
     registry.rollback("a test")

@@ -169,6 +169,8 @@ def test_a_killed_run_goes_on_from_its_last_finished_stage(
     assert again == found
     assert {path.name: path.stat().st_mtime_ns for path in found.folder.iterdir()} == files
     assert second["float32"].metrics() == first["float32"].metrics()
+    found.model("int8").write_bytes(b"damaged")
+    assert candidate.calibrated(tmp_path / "run") is None
 
 
 def test_another_cost_matrix_changes_labels_and_questions_but_no_probability_of_the_file(
