@@ -33,6 +33,7 @@ BATCH = 16  # of 32, the tail's activations alone pass half a gigabyte
 _ASKED_AT_ONCE = 64
 _HEAD_BY_TAIL = 2.5  # learning rates; the head is new, the blocks are not
 _WARM_UP_EPOCHS = 0.5
+_KEEPS = 0.5  # weight of keeping the pretrained embedding, by which strangers are told (decision 7)
 SHARES = (0.5, 1.0)  # of the way from the first weights to the averaged ones
 _DIVERGED = (
     "fine-tuning diverged: the loss is not a number; nothing was kept of it. "
@@ -58,10 +59,14 @@ class Tuning:
 
 @dataclass(frozen=True)
 class Activations:
-    """values: [N, K, s, s] float16 of the trunk for one view of each photo; labels: [N]."""
+    """values: [N, K, s, s] of the trunk for one view of each photo. labels: [N].
+
+    known: [N, D], the embeddings that the pretrained network has of the same views.
+    """
 
     values: NDArray[np.float16]
     labels: NDArray[np.int64]
+    known: NDArray[np.float16]
 
 
 @dataclass
@@ -119,20 +124,25 @@ class FineTuning:
         """
         started = time.monotonic()
         order = torch.Generator().manual_seed(1000 * self.seed + self.epochs)
-        losses = [self.step(inputs, labels) for inputs, labels in batches(train, order)]
+        losses = [self.step(*batch) for batch in batches(train, order)]
         self.curve.train_loss.append(float(np.mean(losses)))
         self._judge(validation)
         self.curve.seconds.append(round(time.monotonic() - started, 3))
 
-    def step(self, inputs: Tensor, labels: Tensor) -> float:
-        """Learn from one batch, as `batches` has it; its loss. Raises TrainingError as `epoch` does."""
+    def step(self, inputs: Tensor, labels: Tensor, known: Tensor) -> float:
+        """Learn from one batch, as `batches` has it; its cross-entropy. Raises TrainingError as `epoch` does.
+
+        The embedding is held near what it was (feature distillation; Romero et al. 2015, "FitNets"): what
+        tells cats from dogs is not all that a photo shows, and the rest is by what strangers are told.
+        """
         with _autocast(self.precision):
-            answers = self._last(inputs)
+            embedding = self._last.embed(inputs)
+            answers = self._last.head(embedding)
         loss = functional.cross_entropy(answers.float(), labels, label_smoothing=self.tuning.smoothing)
         if not torch.isfinite(loss):
             raise TrainingError(_DIVERGED)
         self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        (loss + _KEEPS * _strayed(embedding.float(), known)).backward()
         self._optimiser.step()
         self._schedule.step()
         self._averaged.update_parameters(self._last)
@@ -199,12 +209,13 @@ def steps(photo_count: int) -> int:
     return max(1, photo_count // BATCH)
 
 
-def batches(train: Activations, order: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    """Inputs [B, K, s, s] and labels [B] of an epoch, shuffled by `order`."""
+def batches(train: Activations, order: torch.Generator) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Inputs [B, K, s, s], labels [B] and known embeddings [B, D] of an epoch, shuffled by `order`."""
     shuffled = torch.randperm(len(train.labels), generator=order).numpy()
     for start in range(0, steps(len(train.labels)) * BATCH, BATCH):
         rows = shuffled[start : start + BATCH]
-        yield _channels_last(train.values[rows]), torch.from_numpy(train.labels[rows]).to(DEVICE)
+        labels, known = (torch.from_numpy(column[rows]).to(DEVICE) for column in (train.labels, train.known))
+        yield _channels_last(train.values[rows]), labels, known.float()
 
 
 def logits(network: Network, activations: NDArray[np.float16]) -> NDArray[np.float32]:
@@ -220,9 +231,19 @@ class _Last(nn.Module):
         self.tail, self.head = copy.deepcopy(network.tail), copy.deepcopy(network.head)
         self.eval()
 
+    def embed(self, activations: Tensor) -> Tensor:
+        """[N, D] of trunk activations [N, K, s, s]."""
+        return pool(self.tail(activations))
+
     def forward(self, activations: Tensor) -> Tensor:
-        answers: Tensor = self.head(pool(self.tail(activations)))
+        answers: Tensor = self.head(self.embed(activations))
         return answers
+
+
+def _strayed(embedding: Tensor, known: Tensor) -> Tensor:
+    """How far embeddings [B, D] are from the known ones, by how far those are from one another."""
+    spread = (known - known.mean(0)).square().sum(1).mean()
+    return (embedding - known).square().sum(1).mean() / spread.clamp_min(1e-6)
 
 
 def _recent(steps: int) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:

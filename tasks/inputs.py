@@ -75,7 +75,8 @@ class Inputs:
                 self.left_out += [told] if told not in self.left_out else []
             what = f"{net.name}: activations of {side} photos"
             values = self._rows(trunk, photos[:most], range(view, view + 1), what)[:, 0]
-            self._activations[side] = ((net, view), Activations(values, self.labels(side)[:most]))
+            known = self.embeddings(net, network, side, range(view, view + 1))[:most, 0]
+            self._activations[side] = ((net, view), Activations(values, self.labels(side)[:most], known))
         return self._activations[side][1]
 
     def counts(self, net: Net, network: Network) -> tuple[int, int]:
@@ -87,7 +88,8 @@ class Inputs:
         """As `activations`, of a few training photos to time a step with."""
         photos, what = self.photos("train")[:count], f"{net.name}: activations to time"
         values = self._rows(self._trunk(net, network), photos, range(1), what)[:, 0]
-        return Activations(values, self.labels("train")[:count])
+        known = np.zeros((len(values), net.architecture.embedding_size), np.float16)  # as good to time with
+        return Activations(values, self.labels("train")[:count], known)
 
     def _trunk(self, net: Net, network: Network) -> Extractor:
         return frozen_extractor(net, network, "trunk", self.dataset.store, self.recipe.seed)

@@ -45,10 +45,10 @@ def measured_pace(network: Network, some: Activations, counts: tuple[int, int]) 
 def _step_s(network: Network, some: Activations, precision: Precision) -> float:
     """Of one step, the quickest of a few."""
     trial = FineTuning(network, Tuning(rate=0.0), 0, 1, precision)
-    inputs, labels = next(batches(some, torch.Generator().manual_seed(0)))
+    batch = next(batches(some, torch.Generator().manual_seed(0)))
     seconds = []
     for _ in range(_TIMED_STEPS):
         started = time.monotonic()
-        trial.step(inputs, labels)
+        trial.step(*batch)
         seconds.append(time.monotonic() - started)
     return min(seconds)

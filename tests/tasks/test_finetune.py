@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from export.backbone import ARCHITECTURES, Network
+from export.backbone import ARCHITECTURES, Network, pool
 from pawloop.errors import TrainingError
 from tasks import blend, finetune
 from tasks.calibrate import judged
@@ -31,7 +32,13 @@ def activations(network: Network, count: int, seed: int) -> Activations:
     labels = dice.integers(0, 2, count)
     values = dice.normal(size=(count, *shape))
     values[:, 0] += 3.0 * labels[:, None, None]
-    return Activations(values.astype(np.float16), labels)
+    return Activations(values.astype(np.float16), labels, embedded(network, values).astype(np.float16))
+
+
+def embedded(network: Network, values: NDArray[np.floating]) -> NDArray[np.float32]:
+    with torch.inference_mode():
+        embeddings: NDArray[np.float32] = pool(network.tail(torch.from_numpy(values).float())).numpy()
+    return embeddings
 
 
 def trained(network: Network, rate: float, epochs: int = 1) -> FineTuning:
@@ -68,9 +75,20 @@ def test_a_rate_far_too_high_does_not_lose_what_was_there(network: Network) -> N
     assert tuning.curve.validation_loss[-1] < before + 0.1
 
 
+def test_the_embedding_stays_near_what_it_was(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    def strayed() -> float:
+        photos = activations(network, 48, 2)
+        now = embedded(trained(network, 3e-3, epochs=3).tuned(network), photos.values.astype(np.float32))
+        return float(np.abs(now - photos.known).mean())
+
+    held = strayed()
+    monkeypatch.setattr(finetune, "_KEEPS", 0.0)
+    assert held < 0.7 * strayed()
+
+
 def test_a_loss_that_is_no_number_ends_it_and_keeps_nothing(network: Network) -> None:
     tuning, photos = trained(network, 1e-4), activations(network, 64, 1)
-    broken = Activations(np.full_like(photos.values, np.inf), photos.labels)
+    broken = Activations(np.full_like(photos.values, np.inf), photos.labels, photos.known)
     before = tuning.tuned(network).head.weight.detach()
     with pytest.raises(TrainingError, match="diverged: the loss is not a number"):
         tuning.epoch(broken, activations(network, 48, 2))
