@@ -18,6 +18,7 @@ from pawloop.problem import Problem
 from pawloop.registry import Registry
 from pawloop.settings import Settings
 from serve import access, feedback, health, infer, metrics, models, page, predict, problems, v2
+from serve.afterwards import Afterwards
 from serve.engine import Engine
 from serve.express import Application
 from serve.loading import HeadStart
@@ -70,7 +71,8 @@ def _lifespan(
         counts = metrics.Metrics()
         registry = Registry(settings.store, served.name)
         watcher = Watcher(registry, engine, shadow, settings, counts.served, counts.refused, head_start)
-        live = Live(settings, served.classes, registry, engine, watcher, recorder, shadow, counts)
+        parts = (registry, engine, watcher, recorder, shadow, counts, Afterwards())
+        live = Live(settings, served.classes, *parts)
         app.state.live = live
         try:
             await anyio.to_thread.run_sync(watcher.start)
@@ -80,6 +82,7 @@ def _lifespan(
         finally:
             watcher.stop()
             engine.stop()
+            live.afterwards.do()
             recorder.stop()
 
     return lifespan

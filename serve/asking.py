@@ -15,13 +15,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from pawloop.settings import Settings
-from serve.engine import Done, Engine, Job
+from serve.engine import Awaited, Done, Engine
 from serve.loading import Serving
 
 T = TypeVar("T")
 
 TIMEOUT_HEADER: Final = "x-request-timeout-ms"
-LONGEST_MS: Final = 10**9
+_MOST_DIGITS: Final = 9
 # Watching whether the client left costs a task, so only those are watched that wait for long.
 _UNWATCHED_S: Final = 0.03
 
@@ -31,9 +31,16 @@ def deadline(request: Request, settings: Settings) -> float:
     asked = request.headers.get(TIMEOUT_HEADER)
     if asked is None:
         return time.monotonic() + settings.timeout_ms / 1000
-    if not asked.isdecimal() or not 0 < int(asked) < LONGEST_MS:
+    wait_ms = milliseconds(asked.encode("latin-1"))
+    if wait_ms is None:
         raise HTTPException(422, f'{TIMEOUT_HEADER}: "{asked}" is not a whole number of milliseconds')
-    return time.monotonic() + int(asked) / 1000
+    return time.monotonic() + wait_ms / 1000
+
+
+def milliseconds(asked: bytes) -> int | None:
+    """A time as the header says it, at most eleven days; None for what is no such number."""
+    is_number = asked.isdigit() and len(asked) <= _MOST_DIGITS
+    return int(asked) or None if is_number else None
 
 
 async def result(engine: Engine, work: Callable[[Serving], T], deadline: float, request: Request) -> Done[T]:
@@ -84,7 +91,7 @@ async def each(count: int, width: int, ask: Callable[[int], Awaitable[None]]) ->
         raise several.exceptions[0] from None
 
 
-async def _drop_when_gone(engine: Engine, job: Job[T], request: Request) -> None:
+async def _drop_when_gone(engine: Engine, job: Awaited[T], request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
     engine.drop(job)

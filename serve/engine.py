@@ -37,18 +37,54 @@ class Done(Generic[T]):
 
 
 class Job(Generic[T]):
-    """One piece of work in the queue, and the future of its answer."""
+    """One piece of work in the queue. deadline, queued_at: on the clock of `time.monotonic`."""
 
-    __slots__ = ("deadline", "future", "loop", "queued_at", "work")
+    __slots__ = ("deadline", "queued_at", "work")
+
+    def __init__(self, work: Callable[[Serving], T], deadline: float) -> None:
+        self.work = work
+        self.deadline = deadline
+        self.queued_at = 0.0
+
+    def settle(self, outcome: Done[T] | BaseException) -> None:
+        """Take what came of it; called on the thread that worked."""
+        raise NotImplementedError
+
+    def dropped(self) -> None:
+        """Learn that nobody will work on it; called by whoever dropped it."""
+        raise NotImplementedError
+
+
+class Awaited(Job[T]):
+    """A job with the future of its answer."""
+
+    __slots__ = ("future", "loop")
 
     def __init__(
         self, work: Callable[[Serving], T], deadline: float, loop: asyncio.AbstractEventLoop
     ) -> None:
-        self.work = work
-        self.deadline = deadline
+        super().__init__(work, deadline)
         self.loop = loop
         self.future: asyncio.Future[Done[T]] = loop.create_future()
-        self.queued_at = time.monotonic()
+
+    def settle(self, outcome: Done[T] | BaseException) -> None:
+        """Resolve the future, on its loop."""
+        try:
+            self.loop.call_soon_threadsafe(self._resolve, outcome)
+        except RuntimeError:
+            log.debug("the event loop ended before its answer came")
+
+    def dropped(self) -> None:
+        """Cancel the future."""
+        self.future.cancel()
+
+    def _resolve(self, outcome: Done[T] | BaseException) -> None:
+        if self.future.done():  # a client that left cancelled it
+            return
+        if isinstance(outcome, BaseException):
+            self.future.set_exception(outcome)
+        else:
+            self.future.set_result(outcome)
 
 
 class Engine:
@@ -122,17 +158,22 @@ class Engine:
                 wait_s,
             )
 
-    def submit(self, work: Callable[[Serving], T], deadline: float) -> Job[T]:
+    def submit(self, work: Callable[[Serving], T], deadline: float) -> Awaited[T]:
         """Queue `work` from the event loop; `job.future` resolves on that loop.
 
         Raises as `admit` does. The future raises what `work` raises, OverloadedError when its deadline
         passed in the queue, NoModelError when there is no model.
         """
-        self.admit(deadline)
-        job = Job(work, deadline, asyncio.get_running_loop())
+        job = Awaited(work, deadline, asyncio.get_running_loop())
+        self.put(job)
+        return job
+
+    def put(self, job: Job[T]) -> None:
+        """Queue a job, which learns by `settle` what came of it, as in `submit`. Raises as `admit` does."""
+        self.admit(job.deadline)
+        job.queued_at = time.monotonic()
         self._waiting.append(job)  # type: ignore[arg-type]  # a Job[T] among the Job[object]
         self._tokens.put(True)
-        return job
 
     def is_waiting(self, job: Job[T]) -> bool:
         """Whether no thread has taken the job yet."""
@@ -144,7 +185,7 @@ class Engine:
             self._waiting.remove(job)  # type: ignore[arg-type]  # as in submit
         except ValueError:
             return False
-        job.future.cancel()
+        job.dropped()
         return True
 
     def stop(self, timeout_s: float = 10.0) -> None:
@@ -172,21 +213,15 @@ class Engine:
             if started > job.deadline:
                 raise OverloadedError("the deadline passed while the photo waited", self.job_s)
             value = job.work(self.serving)
-        # the thread must survive any job; whoever waits for the future gets the error
+        # the thread must survive any job; whoever waits for it gets the error
         except BaseException as error:
-            _resolve(job, job.future.set_exception, error)
+            outcome: Done[object] | BaseException = error
         else:
             worked = time.monotonic() - started
             self.job_s += _MEMORY * (worked - self.job_s)
-            _resolve(job, job.future.set_result, Done(value, started - job.queued_at, worked))
-
-
-def _resolve(job: Job[object], settle: Callable[[T], None], outcome: T) -> None:
-    def on_loop() -> None:
-        if not job.future.done():  # a client that left cancelled it
-            settle(outcome)
-
-    try:
-        job.loop.call_soon_threadsafe(on_loop)
-    except RuntimeError:
-        log.debug("the event loop ended before its answer came")
+            outcome = Done(value, started - job.queued_at, worked)
+        try:
+            job.settle(outcome)
+        except Exception:
+            log.exception("an answer could not be given")
+        del outcome  # an error holds this frame by its traceback, and the photo with it

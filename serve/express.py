@@ -2,7 +2,8 @@
 
 Its routers ask one another and its telemetry asks the environment, 300 calls of Python before the route's
 own, counted. The function is the same, and so are its errors; whatever asks for more than the plain case
-(API keys, a browser's Origin) goes the long way. A photo as it is does not even come here: serve.lane.
+(API keys, a browser's Origin) goes the long way. A photo as it is, or the pixels of one, does not
+even come here: serve.lane.
 """
 
 from __future__ import annotations

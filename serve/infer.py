@@ -113,6 +113,28 @@ async def infer(request: Request) -> Response:
             parts[index] = done.value
 
     await asking.each(len(parts), live.engine.thread_count, ask)
+    body, header_length = _written(serving, call, wanted, parts, ids)
+    return _compressed(request, body, header_length)
+
+
+def alone(serving: Serving, call: tensors.Call) -> tuple[bytes, int | None]:
+    """The answer to a call for the pixels of one photo, as `tensors.write` gives it, whole on one thread.
+
+    Raises HTTPException 400 where the model has no such input or output.
+    """
+    batch, wanted = _batch(call.inputs, serving), _wanted(call, serving)
+    pixels = batch[0]
+    assert not isinstance(pixels, bytes)
+    return _written(serving, call, wanted, [_run(serving, pixels, tuple(wanted))], [""])
+
+
+def _written(
+    serving: Serving,
+    call: tensors.Call,
+    wanted: Mapping[str, tensors.Asked],
+    parts: list[dict[str, Tensor]],
+    ids: list[str],
+) -> tuple[bytes, int | None]:
     header: dict[str, Any] = {  # Any: JSON
         "model_name": serving.model["name"],
         "model_version": str(serving.number),
@@ -125,8 +147,7 @@ async def infer(request: Request) -> Response:
     for name, how in wanted.items():
         if how.top:
             outputs[name] = tensors.classified(np.asarray(outputs[name]), serving.classes, how.top)
-    body, header_length = tensors.write(header, outputs, wanted)
-    return _compressed(request, body, header_length)
+    return tensors.write(header, outputs, wanted)
 
 
 async def _called(content: bytes, request: Request, max_bytes: int) -> tensors.Call:
@@ -140,10 +161,7 @@ def _call(content: bytes, request: Request, max_bytes: int) -> tensors.Call:
     coding = request.headers.get("content-encoding", "identity").lower()
     if coding != "identity":
         content = _inflated(content, coding, max_bytes)
-    length = request.headers.get(tensors.HEADER_LENGTH)
-    if length is not None and not length.isdecimal():
-        raise HTTPException(400, f"{tensors.HEADER_LENGTH}: {length!r} is no length")
-    return tensors.read(content, None if length is None else int(length))
+    return tensors.read(content, tensors.header_length(request.headers.get(tensors.HEADER_LENGTH)))
 
 
 def _inflated(content: bytes, coding: str, max_bytes: int) -> bytes:

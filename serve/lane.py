@@ -1,63 +1,82 @@
-"""The short way for a photo as the body of `POST /predict`: from the connection to a thread and back.
+"""The short way for the plainest calls (serve.errands): from the connection to a thread and back.
 
 ASGI, its task and its objects cost the event loop more than all else that it does for a photo, measured. So
-the plain case, most of all calls, goes around them; whatever asks for more (API keys, a browser's Origin, a
-form, no length, a second request before the first is answered) goes the long way, and both answer alike.
-Knows uvicorn's protocol class and the engine; knows nothing about what is in a photo.
+the plain case, most of all calls, goes around them, and the thread that made an answer sends it, too;
+whatever asks for more (API keys, a browser's Origin, a form, no length, a second request before the first is
+answered) goes the long way, and both answer alike. Knows uvicorn's protocol class and the engine; knows
+nothing about what is in a body.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import math
 import time
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
-
 from pawloop.errors import OverloadedError
-from serve import asking, problems, uploads
-from serve.answer import Answer, answer
+from serve import asking, errands, problems, uploads, wire
 from serve.engine import Done, Job
+from serve.errands import Errand
 from serve.heads import LimitedHeads
+from serve.outlet import Outlet
 from serve.state import Live
 
 log = logging.getLogger(__name__)
 
-_URL: Final = b"/predict"
 _TIMEOUT: Final = asking.TIMEOUT_HEADER.encode()
 _LONG_WAY: Final = frozenset({b"origin", b"expect", b"upgrade", b"transfer-encoding", b"content-encoding"})
-_OK: Final = STATUS_LINE[200]
 _WHOLE_BYTES: Final = 1 << 20  # bodies up to here wake their route once, when they are whole
-_CLOSE: Final = b"connection: close\r\n"
-_JSON: Final = b"content-type: application/json\r\n"
 
 
-class Call:
-    """A photo on the short way. It stands where uvicorn has its cycle of request and response.
+class Call(Job[object]):
+    """One call on the short way. It stands where uvicorn has its cycle of request and response.
 
-    The first four are what uvicorn's protocol reads and sets of that.
+    The first four are what uvicorn's protocol reads and sets of that. may_be_sent: whether the thread that
+    answers may send the answer by itself. rest: what of it the thread could not send.
     """
 
     __slots__ = (
-        "body_timer", "deadline", "disconnected", "is_whole", "job", "keep_alive", "message_event", "photo",
-        "pieces", "response_complete",
+        "body", "body_timer", "disconnected", "errand", "is_asked", "is_whole", "keep_alive", "lane",
+        "may_be_sent", "message_event", "pieces", "response_complete", "rest",
     )  # fmt: skip
 
-    def __init__(self, deadline: float, keep_alive: bool) -> None:
+    def __init__(self, lane: Lane, errand: Errand[object], deadline: float, keep_alive: bool) -> None:
+        super().__init__(_nothing, deadline)
         self.response_complete = False
         self.disconnected = False
         self.keep_alive = keep_alive
         self.message_event = _NOBODY_WAITS
-        self.is_whole = False
-        self.deadline = deadline
+        self.lane, self.errand = lane, errand
+        self.is_whole = self.is_asked = self.may_be_sent = False
         self.pieces: list[bytes] = []
-        self.photo = b""
-        self.job: Job[Answer] | None = None
+        self.body = self.rest = b""
         self.body_timer: asyncio.TimerHandle | None = None
+
+    def settle(self, outcome: Done[object] | BaseException) -> None:
+        """On the thread: send the answer, or let the event loop do it."""
+        lane = self.lane
+        try:
+            if self.may_be_sent and isinstance(outcome, Done) and lane.send(self, outcome):
+                return
+        # whatever it is, the client learns of it from the loop
+        except Exception as error:
+            outcome = error
+        try:
+            lane.loop.call_soon_threadsafe(lane.answer, self, outcome)
+        except RuntimeError:
+            log.debug("the event loop ended before its answer came")
+
+    def dropped(self) -> None:
+        """Its client left."""
+        self.lane.give_up(self)
+
+    def stop_timer(self) -> None:
+        """The body is whole, or nobody sends it any more."""
+        if self.body_timer is not None:
+            self.body_timer.cancel()
 
 
 class Lane(LimitedHeads):
@@ -68,18 +87,26 @@ class Lane(LimitedHeads):
         live: Live | None = self.app_state.get("live")  # from the lifespan
         is_plain = live is not None and not live.settings.api_keys and not live.settings.access_log
         self._live = live if is_plain else None
+        self._errands = {} if live is None else errands.errands(live.registry.name)
         self._waits_for_whole = False
+        self._outlet = Outlet()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """A client left: what it asked for and no thread has taken is dropped."""
+        self._outlet.close()
         call = self._call()
         super().connection_lost(exc)
         if call is not None and not call.response_complete:
-            self._stop_timer_of(call)
-            if call.job is None:
+            call.stop_timer()
+            if not call.is_asked:
                 self._end(call, problems.CLIENT_GONE)
             elif self._live is not None:
-                self._live.engine.drop(call.job)
+                self._live.engine.drop(call)
+
+    def shutdown(self) -> None:
+        """The server stops: a thread that is sending is waited for, so that it knows, or we know of it."""
+        with self._outlet.lock:
+            super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         """Bytes came; a body that is not whole after them gets its time limit."""
@@ -91,18 +118,19 @@ class Lane(LimitedHeads):
 
     def begin(self) -> None:
         """A head is whole: take the short way, refuse at once, or leave it to ASGI."""
-        live = self._live
-        deadline = None if live is None else self._deadline(live)
-        if live is None or deadline is None:
-            self._waits_for_whole = self._announced() <= _WHOLE_BYTES and not self.expect_100_continue
-            super().begin()
-            return
-        is_new = self.parser.get_http_version() != "1.0"
-        call = Call(deadline, is_new and self.parser.should_keep_alive())
-        self.cycle = call  # type: ignore[assignment]  # it has what uvicorn uses of one
+        with self._outlet.lock:  # an answer that its thread is sending is complete by then
+            live = self._live
+            found = None if live is None else self._errand(live)
+            if live is None or found is None:
+                self._waits_for_whole = self._announced() <= _WHOLE_BYTES and not self.expect_100_continue
+                super().begin()
+                return
+            is_new = self.parser.get_http_version() != "1.0"
+            call = Call(self, *found, is_new and self.parser.should_keep_alive())
+            self.cycle = call  # type: ignore[assignment]  # it has what uvicorn uses of one
         live.metrics.in_flight += 1
         try:
-            live.engine.admit(deadline)
+            live.engine.admit(call.deadline)
         except OverloadedError as error:  # its body is read and forgotten
             self._fail(call, error)
 
@@ -117,19 +145,58 @@ class Lane(LimitedHeads):
             call.pieces.append(body)
 
     def on_message_complete(self) -> None:
-        """A body is whole: its photo goes into the queue."""
+        """A body is whole: its call goes into the queue."""
         call = self._call()
         if call is None:
             super().on_message_complete()
             return
         call.is_whole = True
-        self._stop_timer_of(call)
+        call.stop_timer()
         if not call.response_complete:
             self._ask(call)
         elif not self.transport.is_closing():  # it was refused; its body undid the wait for the next one
             self._unset_keepalive_if_required()
             wait_s = self.timeout_keep_alive
             self.timeout_keep_alive_task = self.loop.call_later(wait_s, self.timeout_keep_alive_handler)
+
+    def send(self, call: Call, done: Done[object]) -> bool:
+        """From the thread that answered: send it; False when the event loop must do that."""
+        assert self._live is not None
+        answer = self._whole(call, 200, *call.errand.told(done.value))
+        with self._outlet.lock:
+            is_free = self._outlet.is_open and not self.pipeline and not self.transport.is_closing()
+            if not is_free or not call.keep_alive:
+                return False
+            call.rest = self._outlet.send(answer)
+            if call.rest:
+                return False
+            call.response_complete = True
+        self._live.afterwards.leave(partial(self._finish, call, done))
+        return True
+
+    def answer(self, call: Call, outcome: Done[object] | BaseException) -> None:
+        """From the loop: what a thread did not send."""
+        assert self._live is not None
+        if call.may_be_sent:
+            self._live.afterwards.forget()
+        if not isinstance(outcome, Done):
+            self._fail(call, outcome)
+            return
+        self._note(call, outcome)
+        try:
+            told = (b"", b"") if call.rest else call.errand.told(outcome.value)
+        # as the long way's outermost layer does
+        except Exception as error:
+            self._fail(call, error)
+        else:
+            self._send(call, 200, *told)
+
+    def give_up(self, call: Call) -> None:
+        """From the loop: nobody will work on a call, since its client left."""
+        assert self._live is not None
+        if call.may_be_sent:
+            self._live.afterwards.forget()
+        self._end(call, problems.CLIENT_GONE)
 
     def _announced(self) -> float:
         """Bytes of the body that the head announces; infinite where it announces none."""
@@ -139,85 +206,110 @@ class Lane(LimitedHeads):
         cycle: object = self.cycle
         return cycle if type(cycle) is Call else None
 
-    def _deadline(self, live: Live) -> float | None:
-        """When the client wants its answer, on the clock of `time.monotonic`; None for the long way."""
-        if self.url != _URL or self.parser.get_method() != b"POST" or not live.engine.has_model:
+    def _errand(self, live: Live) -> tuple[Errand[object], float] | None:
+        """What is asked for, and until when on the clock of `time.monotonic`; None for the long way."""
+        errand = self._errands.get(self.url)
+        if errand is None or self.parser.get_method() != b"POST" or not live.engine.has_model:
             return None
         before = self.cycle
         if (before is not None and not before.response_complete) or self.flow.write_paused:
             return None
-        wait_ms, length = live.settings.timeout_ms, -1
-        for name, value in self.headers:
-            if name == b"content-length":
-                length = int(value)  # the parser let nothing but digits through
-            elif name == b"content-type":
-                if not uploads.is_raw(value.decode("latin-1")):
-                    return None
-            elif name == _TIMEOUT:
-                if not value.isdigit() or not 0 < int(value) < asking.LONGEST_MS:
-                    return None
-                wait_ms = int(value)
-            elif name in _LONG_WAY:
-                return None
-        return time.monotonic() + wait_ms / 1000 if 0 <= length <= live.settings.max_bytes else None
+        headers = dict(self.headers)
+        length = int(headers.get(b"content-length", -1))  # the parser let nothing but digits through
+        wait_ms = asking.milliseconds(headers.get(_TIMEOUT, live.default_wait_ms))
+        if (
+            not _LONG_WAY.isdisjoint(headers)
+            or len(headers) != len(self.headers)
+            or not 0 <= length <= live.settings.max_bytes
+            or wait_ms is None
+            or not errand.is_plain(headers)
+        ):
+            return None
+        return errand, time.monotonic() + wait_ms / 1000
 
     def _ask(self, call: Call) -> None:
         assert self._live is not None
-        call.photo = call.pieces[0] if len(call.pieces) == 1 else b"".join(call.pieces)
+        call.body = call.pieces[0] if len(call.pieces) == 1 else b"".join(call.pieces)
         call.pieces.clear()
-        work = partial(answer, photo=call.photo, max_pixels=self._live.settings.max_pixels)
         try:
-            call.job = self._live.engine.submit(work, call.deadline)
-        except OverloadedError as error:
-            self._fail(call, error)
-        else:
-            call.job.future.add_done_callback(partial(self._answer, call))
-
-    def _answer(self, call: Call, future: asyncio.Future[Done[Answer]]) -> None:
-        if future.cancelled():
-            self._end(call, problems.CLIENT_GONE)
-            return
-        try:
-            self._send(call, 200, _OK, _JSON, self._told(call, future.result()))
+            work = call.errand.work(self._live.settings, dict(self.headers), call.body)
+            if work is None:
+                self._go_the_long_way(call)
+                return
+            call.work = work.run
+            if work.timeout_s is not None:
+                call.deadline = min(call.deadline, time.monotonic() + work.timeout_s)
+            # A challenger follows while a thread is idle, and afterwards may be too late for that.
+            is_alone = self._live.shadow.number is None
+            call.may_be_sent = call.keep_alive and is_alone and self._outlet.open(self.transport)
+            self._live.engine.put(call)
         # as the long way's outermost layer does: any error gets its document, a surprise its traceback
         except Exception as error:
             self._fail(call, error)
+            return
+        call.is_asked = True
+        if call.may_be_sent:
+            self._live.afterwards.expect(self.loop)
 
-    def _told(self, call: Call, done: Done[Answer]) -> bytes:
+    def _go_the_long_way(self, call: Call) -> None:
+        """A call turns out to ask for more, now that its body is here: ASGI gets it as if it came now."""
         assert self._live is not None
-        self._live.metrics.answered(done)
-        self._live.recorder.record(done.value, call.photo, done.waited_s + done.worked_s)
-        self._live.shadow.follow(done.value, call.photo)
-        return json.dumps(done.value.as_dict()).encode()
+        self._live.metrics.in_flight -= 1
+        call.response_complete = True
+        super().begin()
+        self.cycle.keep_alive &= call.keep_alive  # the server may be stopping since
+        self.cycle.body += call.body
+        super().on_message_complete()
 
-    def _fail(self, call: Call, error: Exception) -> None:
-        if isinstance(error, OverloadedError):
-            status, told, body = _refusal(str(error), math.ceil(error.retry_after_s))
-        else:
-            status, told, body = _rendered(error)
+    def _finish(self, call: Call, done: Done[object]) -> None:
+        """After a thread has sent an answer."""
+        self._note(call, done)
+        self._forget(call, 200)
+        if self._call() is call:
+            self.on_response_complete()
+        else:  # the next request came first
+            self.server_state.total_requests += 1
+
+    def _note(self, call: Call, done: Done[object]) -> None:
+        assert self._live is not None
+        try:
+            call.errand.note(self._live, call.body, done)
+        # an answer that was found is given all the same
+        except Exception:
+            log.exception("an answer was given, but not noted")
+
+    def _fail(self, call: Call, error: BaseException) -> None:
+        """Any error gets its document, a surprise its traceback, as in the long way's outermost layer."""
+        status, told, body = wire.error(call.errand.path, error)
         if status == 500:
             log.error("a prediction failed", exc_info=error)
         call.keep_alive &= b"connection: close" not in told
-        self._send(call, status, STATUS_LINE[status], told, body)
+        self._send(call, status, told, body)
 
-    def _send(self, call: Call, status: int, line: bytes, headers: bytes, body: bytes) -> None:
+    def _send(self, call: Call, status: int, headers: bytes, body: bytes) -> None:
         if not call.disconnected and not self.transport.is_closing():
-            common = b"".join(b"%s: %s\r\n" % header for header in self.server_state.default_headers)
-            closing = b"" if call.keep_alive or b"connection: close" in headers else _CLOSE
-            length = b"content-length: %d\r\n\r\n" % len(body)
-            self.transport.write(b"".join((line, common, headers, closing, length, body)))
+            self.transport.write(call.rest or self._whole(call, status, headers, body))
         self._end(call, status)
 
+    def _whole(self, call: Call, status: int, headers: bytes, body: bytes) -> bytes:
+        common = self.server_state.default_headers
+        return wire.whole(status, common, headers, body, closes=not call.keep_alive)
+
     def _end(self, call: Call, status: int) -> None:
-        assert self._live is not None
+        """A call is answered, or will not be."""
         call.response_complete = True
-        # An idle connection keeps its call, which must not keep a photo or a model that was replaced.
-        call.pieces, call.photo, call.job = [], b"", None
-        self._live.metrics.in_flight -= 1
-        self._live.metrics.count("/predict", "POST", status)
+        self._forget(call, status)
         if not call.keep_alive and not self.transport.is_closing():
             self.transport.close()
         self.on_response_complete()
+
+    def _forget(self, call: Call, status: int) -> None:
+        assert self._live is not None
+        # An idle connection keeps its call, which must not keep a photo or a model that was replaced.
+        call.pieces, call.body, call.rest, call.work = [], b"", b"", _nothing
+        del call.lane  # or the two would wait for the garbage collector
+        self._live.metrics.in_flight -= 1
+        self._live.metrics.count(call.errand.route, "POST", status)
 
     def _give_up_body(self, call: Call, limit_s: float) -> None:
         if not call.response_complete:
@@ -225,23 +317,9 @@ class Lane(LimitedHeads):
         elif not self.transport.is_closing():
             self.transport.close()
 
-    def _stop_timer_of(self, call: Call) -> None:
-        if call.body_timer is not None:
-            call.body_timer.cancel()
 
-
-@lru_cache(maxsize=256)
-def _refusal(message: str, retry_after_s: int) -> tuple[int, bytes, bytes]:
-    """As `_rendered`: under too much load the same words are said hundreds of times a second."""
-    return _rendered(OverloadedError(message, retry_after_s))
-
-
-def _rendered(error: Exception) -> tuple[int, bytes, bytes]:
-    """Status, own headers and body of the answer that tells of an error."""
-    response = problems.response(error, {"path": "/predict"})
-    headers = [header for header in response.raw_headers if header[0] != b"content-length"]
-    told = b"".join(b"%s: %s\r\n" % header for header in headers)
-    return response.status_code, told, bytes(response.body)
+def _nothing(_: object) -> object:
+    raise RuntimeError("nobody asked")
 
 
 class _Nobody:

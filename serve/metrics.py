@@ -118,7 +118,9 @@ async def metrics(request: Request) -> Response:
     """
     from serve.exposition import text  # with prometheus-client, which the start need not wait for
 
-    return Response(text(state.of(request)), media_type=_MEDIA_TYPE)
+    live = state.of(request)
+    live.afterwards.do()  # so that what was answered is counted
+    return Response(text(live), media_type=_MEDIA_TYPE)
 
 
 def _known(method: str) -> str:

@@ -46,7 +46,7 @@ class Problem(BaseModel):
     detail: str = Field(examples=["these bytes are not an image that can be read; send JPEG, PNG, WebP, …"])
 
 
-def document(error: Exception) -> dict[str, str | int]:
+def document(error: BaseException) -> dict[str, str | int]:
     """The problem document of an error; what we did not foresee says nothing about our inside."""
     if isinstance(error, HTTPException):
         return _document(error.status_code, None, str(error.detail))
@@ -56,7 +56,7 @@ def document(error: Exception) -> dict[str, str | int]:
     return _document(500, None, "the server failed; its log says why")
 
 
-def response(error: Exception, scope: Scope) -> Response:
+def response(error: BaseException, scope: Scope) -> Response:
     """An error as an HTTP response, in the form that the protocol of the called path has for it."""
     problem = document(error)
     headers = dict(getattr(error, "headers", None) or {})

@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
@@ -42,6 +42,7 @@ def run(
     Raises ServerError when the address is taken, or open to others without API keys.
     """
     memory.share_arenas()
+    take_descriptors()
     _end_quietly()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     if uds is None:
@@ -90,6 +91,17 @@ def refuse_open_door(settings: Settings) -> None:
         f"PAWLOOP_HOST={settings.host} lets other machines call this server without a key; set "
         "PAWLOOP_API_KEYS to a file of keys, or PAWLOOP_OPEN=1 if that is meant, or PAWLOOP_HOST=127.0.0.1"
     )
+
+
+def take_descriptors() -> None:
+    """Raise this process's limit of open files as far as the system lets it: a connection may need two."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # some systems call it unlimited and mean less
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -14,6 +14,7 @@ import time
 from functools import partial
 from typing import Final
 
+from pawloop.errors import OverloadedError
 from serve.answer import Answer, answer
 from serve.engine import Done, Engine
 from serve.loading import Serving
@@ -51,7 +52,10 @@ class Shadow:
         if challenger is None or not self._recorder.is_on or not self._engine.is_idle:
             return
         work = partial(answer, challenger, photo, self._max_pixels)
-        job = self._engine.submit(lambda _: work(), time.monotonic() + _WORTHLESS_AFTER_S)
+        try:
+            job = self._engine.submit(lambda _: work(), time.monotonic() + _WORTHLESS_AFTER_S)
+        except OverloadedError:  # somebody else came since
+            return
         job.future.add_done_callback(partial(self._note, given, photo))
 
     def _note(self, given: Answer, photo: bytes, future: asyncio.Future[Done[Answer]]) -> None:

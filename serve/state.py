@@ -6,12 +6,14 @@ Knows only what belongs together. Knows nothing about what the parts do.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from fastapi import Request
 
 from pawloop.registry import Registry
 from pawloop.settings import Settings
+from serve.afterwards import Afterwards
 from serve.engine import Engine
 from serve.recorder import Recorder
 from serve.shadow import Shadow
@@ -33,6 +35,12 @@ class Live:
     recorder: Recorder
     shadow: Shadow
     metrics: Metrics
+    afterwards: Afterwards
+
+    @cached_property
+    def default_wait_ms(self) -> bytes:
+        """How long a call may take that does not say it, as it would say it."""
+        return b"%d" % self.settings.timeout_ms
 
 
 def of(request: Request) -> Live:

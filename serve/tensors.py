@@ -20,6 +20,9 @@ from starlette.exceptions import HTTPException
 
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 _MOST_VALUES: Final = 1 << 31
+_MOST_DIMENSIONS: Final = 16
+_LONGEST_US: Final = 10**15
+_MOST_DIGITS: Final = 9
 
 Tensor = NDArray[np.uint8] | NDArray[np.float32] | list[bytes]
 
@@ -44,6 +47,18 @@ class Call:
     outputs: Mapping[str, Asked] | None
     is_binary: bool
     timeout_s: float | None
+
+
+def header_length(said: str | None) -> int | None:
+    """What a request's header says of its JSON's length; None where there is no such header.
+
+    Raises HTTPException 400 for what is no length.
+    """
+    if said is None:
+        return None
+    if not said.isdecimal() or len(said) > _MOST_DIGITS:
+        raise HTTPException(400, f"{HEADER_LENGTH}: {said!r} is no length")
+    return int(said)
 
 
 def read(content: bytes, header_length: int | None) -> Call:
@@ -76,7 +91,7 @@ def read(content: bytes, header_length: int | None) -> Call:
         inputs=inputs,
         outputs=_outputs(value.get("outputs"), is_binary),
         is_binary=is_binary,
-        timeout_s=timeout / 1e6 if isinstance(timeout, int) and timeout > 0 else None,
+        timeout_s=timeout / 1e6 if isinstance(timeout, int) and 0 < timeout < _LONGEST_US else None,
     )
 
 
@@ -133,7 +148,8 @@ def _input(entry: Any, binary: memoryview) -> tuple[str, Tensor, int]:  # Any: J
             pass
         case _:
             raise HTTPException(400, "an input lacks its name, datatype or shape")
-    if not all(type(size) is int and size >= 0 for size in dimensions) or prod(dimensions) > _MOST_VALUES:
+    is_shape = all(type(size) is int and size >= 0 for size in dimensions)
+    if not is_shape or len(dimensions) > _MOST_DIMENSIONS or prod(dimensions) > _MOST_VALUES:
         raise HTTPException(400, f'input "{name}": {dimensions} is no shape')
     if datatype not in ("UINT8", "BYTES"):
         raise HTTPException(400, f'input "{name}": {datatype}, only UINT8 and BYTES are taken')

@@ -1,0 +1,58 @@
+"""What is done about an answer once it is sent: counted, journaled, its connection made ready for the next.
+
+An inference thread sends answers by itself and leaves the rest to the event loop, which does it for several
+at a time: to be woken for each would cost as much as all else that the loop does for it, measured. Knows
+when; knows nothing about what is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+log = logging.getLogger(__name__)
+
+_EVERY_S: Final = 0.05
+
+
+class Afterwards:
+    """Small jobs that threads leave to the event loop."""
+
+    def __init__(self) -> None:
+        self._left: deque[Callable[[], None]] = deque()
+        self._expected = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def expect(self, loop: asyncio.AbstractEventLoop) -> None:
+        """From the loop: one job more is to be looked for."""
+        self._expected += 1
+        if self._timer is None:
+            self._timer = loop.call_later(_EVERY_S, self._look, loop)
+
+    def leave(self, job: Callable[[], None]) -> None:
+        """From a thread: what was expected."""
+        self._left.append(job)  # a single C call, so no lock
+
+    def forget(self) -> None:
+        """From the loop: what was expected is not to come."""
+        self._expected -= 1
+
+    def do(self) -> None:
+        """From the loop: all that was left so far."""
+        while self._left:
+            job = self._left.popleft()
+            self._expected -= 1
+            try:
+                job()
+            # the others' turn comes all the same
+            except Exception:
+                log.exception("an answer was sent, but not noted")
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        self.do()
+        if self._expected:
+            self._timer = loop.call_later(_EVERY_S, self._look, loop)
