@@ -142,7 +142,7 @@ class FineTuning:
         if not torch.isfinite(loss):
             raise TrainingError(_DIVERGED)
         self._optimiser.zero_grad(set_to_none=True)
-        (loss + _KEEPS * _strayed(embedding.float(), known)).backward()
+        (loss + _KEEPS * _strayed(embedding.float(), known, self._last.head.weight)).backward()
         self._optimiser.step()
         self._schedule.step()
         self._averaged.update_parameters(self._last)
@@ -240,10 +240,16 @@ class _Last(nn.Module):
         return answers
 
 
-def _strayed(embedding: Tensor, known: Tensor) -> Tensor:
-    """How far embeddings [B, D] are from the known ones, by how far those are from one another."""
+def _strayed(embedding: Tensor, known: Tensor, weight: Tensor) -> Tensor:
+    """How far embeddings [B, D] are from the known ones, by how far those are from one another.
+
+    weight: [C, D] of the head; along what it looks at, embeddings are free.
+    """
+    looks, _ = torch.linalg.qr((weight - weight.mean(0)).detach()[1:].T)  # [D, C - 1]
     spread = (known - known.mean(0)).square().sum(1).mean()
-    return (embedding - known).square().sum(1).mean() / spread.clamp_min(1e-6)
+    away = embedding - known
+    strayed: Tensor = (away - away @ looks @ looks.T).square().sum(1).mean() / spread.clamp_min(1e-6)
+    return strayed
 
 
 def _recent(steps: int) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from pawloop.errors import ServerError
-from serve.run import listen, refuse_open_door
+from serve.run import listen, refuse_open_door, take_descriptors
 from tests import published
 from tests.serve.running import settings, until
 
@@ -75,6 +75,13 @@ def test_a_taken_port_is_named() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(ServerError, match=f"port {port}.*PAWLOOP_PORT"):
             listen("127.0.0.1", port)
+
+
+def test_as_many_files_may_be_open_as_the_system_lets_us() -> None:
+    resource = pytest.importorskip("resource", reason="there is no such limit on this system")
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    take_descriptors()
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (most, most)
 
 
 def test_an_open_address_needs_keys_or_a_word(tmp_path: Path) -> None:

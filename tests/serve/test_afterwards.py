@@ -1,0 +1,36 @@
+"""What is done once an answer is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from serve import afterwards
+from serve.afterwards import Afterwards
+
+
+def test_what_threads_leave_is_done_on_the_loop_though_one_of_it_fails(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(afterwards, "_EVERY_S", 0.01)
+    done: list[str] = []
+
+    def fail() -> None:
+        raise RuntimeError("a full disk")
+
+    async def run() -> None:
+        later = Afterwards()
+        for _ in range(3):
+            later.expect(asyncio.get_running_loop())
+        for job in (lambda: done.append("first"), fail, lambda: done.append(threading.current_thread().name)):
+            threading.Thread(target=later.leave, args=(job,)).start()
+        for _ in range(200):
+            if len(done) == 2:
+                return
+            await asyncio.sleep(0.01)
+
+    asyncio.run(run())
+    assert done == ["first", threading.current_thread().name]
+    assert "a full disk" in caplog.text
