@@ -11,6 +11,7 @@ import asyncio
 import logging
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ class Done(Generic[T]):
     worked_s: float
 
 
-class Job(Generic[T]):
+class Job(ABC, Generic[T]):
     """One piece of work in the queue. deadline, queued_at: on the clock of `time.monotonic`."""
 
     __slots__ = ("deadline", "queued_at", "work")
@@ -46,13 +47,13 @@ class Job(Generic[T]):
         self.deadline = deadline
         self.queued_at = 0.0
 
+    @abstractmethod
     def settle(self, outcome: Done[T] | BaseException) -> None:
         """Take what came of it; called on the thread that worked."""
-        raise NotImplementedError
 
+    @abstractmethod
     def dropped(self) -> None:
         """Learn that nobody will work on it; called by whoever dropped it."""
-        raise NotImplementedError
 
 
 class Awaited(Job[T]):

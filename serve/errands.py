@@ -23,9 +23,9 @@ from serve.state import Live
 
 T = TypeVar("T")
 
-LENGTH: Final = tensors.HEADER_LENGTH.lower().encode()
+_LENGTH: Final = tensors.HEADER_LENGTH.lower().encode()
 _JSON: Final = b"content-type: application/json\r\n"
-_BINARY: Final = b"content-type: application/octet-stream\r\n" + LENGTH + b": %d\r\n"
+_BINARY: Final = b"content-type: application/octet-stream\r\n" + _LENGTH + b": %d\r\n"
 _MOST_PIXEL_BYTES: Final = 1 << 20
 
 
@@ -82,9 +82,7 @@ class Photo(Errand[Answer]):
 
     def note(self, live: Live, body: bytes, done: Done[Answer]) -> None:
         """As `predict` does."""
-        live.metrics.answered(done)
-        live.recorder.record(done.value, body, done.waited_s + done.worked_s)
-        live.shadow.follow(done.value, body)
+        live.note(body, done)
 
 
 Written = tuple[bytes, int | None]
@@ -101,11 +99,11 @@ class Pixels(Errand[Written]):
     def is_plain(self, headers: Mapping[bytes, bytes]) -> bool:
         """Binary, no larger than one photo's pixels, and nothing compressed."""
         is_small = int(headers[b"content-length"]) <= _MOST_PIXEL_BYTES
-        return is_small and LENGTH in headers and b"accept-encoding" not in headers
+        return is_small and _LENGTH in headers and b"accept-encoding" not in headers
 
     def work(self, _settings: Settings, headers: Mapping[bytes, bytes], body: bytes) -> Work[Written] | None:
         """Infer and decide; several photos, or encoded ones, are none of this."""
-        call = tensors.read(body, tensors.header_length(headers[LENGTH].decode("latin-1")))
+        call = tensors.read(body, tensors.header_length(headers[_LENGTH].decode("latin-1")))
         image = call.inputs.get("image")
         if len(call.inputs) != 1 or not isinstance(image, np.ndarray) or image.shape[:1] != (1,):
             return None

@@ -214,10 +214,7 @@ async def _examined(
     look = partial(examined, serving, photo, live.settings.max_pixels, outputs)
     done = await asking.result(live.engine, lambda _: look(), deadline, request)
     made, raw = done.value
-    answered = Done(made, done.waited_s, done.worked_s)
-    live.metrics.answered(answered)
-    live.recorder.record(made, photo, done.waited_s + done.worked_s)
-    live.shadow.follow(made, photo)
+    live.note(photo, Done(made, done.waited_s, done.worked_s))
     tensors_of: dict[str, Tensor] = {name: raw[name] for name in names if name != "label"}
     return {**tensors_of, "label": [made.label.encode()]} if "label" in names else tensors_of, made.id
 

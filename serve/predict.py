@@ -134,9 +134,7 @@ async def _asked(live: Live, request: Request, deadline: float, photo: bytes | P
         raise photo
     work = partial(answer, photo=photo, max_pixels=live.settings.max_pixels)
     done: Done[Answer] = await asking.result(live.engine, work, deadline, request)
-    live.metrics.answered(done)
-    live.recorder.record(done.value, photo, done.waited_s + done.worked_s)
-    live.shadow.follow(done.value, photo)
+    live.note(photo, done)
     return done.value
 
 

@@ -1,6 +1,6 @@
 """What lives as long as the server does, made by the lifespan, found by every route.
 
-Knows only what belongs together. Knows nothing about what the parts do.
+Knows what belongs together, and which parts learn of an answer. Knows nothing about what they do.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from fastapi import Request
 from pawloop.registry import Registry
 from pawloop.settings import Settings
 from serve.afterwards import Afterwards
-from serve.engine import Engine
+from serve.answer import Answer
+from serve.engine import Done, Engine
 from serve.recorder import Recorder
 from serve.shadow import Shadow
 from serve.watcher import Watcher
@@ -41,6 +42,12 @@ class Live:
     def default_wait_ms(self) -> bytes:
         """How long a call may take that does not say it, as it would say it."""
         return b"%d" % self.settings.timeout_ms
+
+    def note(self, photo: bytes, done: Done[Answer]) -> None:
+        """From the event loop: count an answered photo, journal it, and let the challenger see it."""
+        self.metrics.answered(done)
+        self.recorder.record(done.value, photo, done.waited_s + done.worked_s)
+        self.shadow.follow(done.value, photo)
 
 
 def of(request: Request) -> Live:

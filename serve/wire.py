@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from pawloop.errors import OverloadedError
 from serve import problems
 
-CLOSE: Final = b"connection: close\r\n"
+_CLOSE: Final = b"connection: close\r\n"
 
 
 def whole(
@@ -23,7 +23,7 @@ def whole(
 ) -> bytes:
     """An answer. common: headers of every answer. headers: its own lines. closes: whether it is the last."""
     lines = b"".join([b"%s: %s\r\n" % header for header in common])
-    closing = CLOSE if closes and b"connection: close" not in headers else b""
+    closing = _CLOSE if closes and b"connection: close" not in headers else b""
     length = b"content-length: %d\r\n\r\n" % len(body)
     return b"".join((STATUS_LINE[status], lines, headers, closing, length, body))
 
