@@ -36,6 +36,7 @@ app.add_typer(data, name="data", no_args_is_help=True)
 app.add_typer(experiments, name="experiments", no_args_is_help=True)
 
 _ASKED_WRONGLY = (ProblemFileError, SettingsError, SourceError)
+_PASSING_SERVER_S = 120  # Prefect gives its own server 20 s, which a busy machine needs for its imports alone
 
 
 def main() -> None:
@@ -203,10 +204,19 @@ def _beside_prefect(settings: machine.Settings) -> Iterator[None]:
         yield
         return
     os.environ["PAWLOOP_SERVER_URL"] = settings.server_url
-    from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
+    from prefect.settings import (
+        PREFECT_API_URL,
+        PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
+        PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
+        temporary_settings,
+    )
 
+    passing = {
+        PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True,
+        PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: _PASSING_SERVER_S,
+    }
     # No address at all: with an empty one Prefect sends events to nowhere, with an error each.
-    with temporary_settings({PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True}, restore_defaults=[PREFECT_API_URL]):
+    with temporary_settings(passing, restore_defaults=[PREFECT_API_URL]):
         yield
 
 

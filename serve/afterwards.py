@@ -51,6 +51,13 @@ class Afterwards:
             except Exception:
                 log.exception("an answer was sent, but not noted")
 
+    async def caught_up(self) -> None:
+        """From the loop: once what any client has read so far is done."""
+        self.do()
+        if self._expected:
+            await asyncio.sleep(_EVERY_S)  # a thread may have sent an answer and not yet left its job
+            self.do()
+
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
         self.do()

@@ -55,6 +55,7 @@ async def feedback(request: Request) -> Response:
     """
     live = state.of(request)
     correction = _correction(await uploads.body(request, live.settings), live.classes)
+    await live.afterwards.caught_up()  # so that the answer is on disk, too
     await asyncio.wrap_future(live.recorder.judge(correction.id, correction.label))
     return Response(json.dumps(correction.model_dump()).encode(), media_type="application/json")
 

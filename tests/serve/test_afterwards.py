@@ -34,3 +34,21 @@ def test_what_threads_leave_is_done_on_the_loop_though_one_of_it_fails(
     asyncio.run(run())
     assert done == ["first", threading.current_thread().name]
     assert "a full disk" in caplog.text
+
+
+def test_what_a_client_has_read_is_done_before_its_next_word_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(afterwards, "_EVERY_S", 0.2)
+    done: list[str] = []
+
+    async def run() -> None:
+        later = Afterwards()
+        for _ in range(2):
+            later.expect(asyncio.get_running_loop())
+        later.leave(lambda: done.append("left before"))
+        thread = threading.Timer(0.05, later.leave, args=(lambda: done.append("left just now"),))
+        thread.start()
+        await later.caught_up()
+        thread.join()
+
+    asyncio.run(run())
+    assert done == ["left before", "left just now"]
