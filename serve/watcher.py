@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from serve.shadow import Shadow
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S: Final = 0.3
+_GIVE_BACK_EVERY_S: Final = 10.0
 _REFUSALS_KEPT: Final = 20
 
 
@@ -94,10 +96,13 @@ class Watcher:
             self._follow_challenger(aliases)
 
     def _watch(self) -> None:
+        given_back = time.monotonic()
         while not self._stop.wait(LOOK_EVERY_S):
-            if self._has_swapped:  # by now the jobs of the model before have ended
+            # After a swap, since by now the jobs of the model before have ended.
+            if self._has_swapped or time.monotonic() - given_back > _GIVE_BACK_EVERY_S:
                 self._has_swapped = False
                 memory.give_back()
+                given_back = time.monotonic()
             try:
                 if self._stamp() != self._seen:
                     self.look()

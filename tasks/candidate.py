@@ -34,6 +34,7 @@ from tasks.weights import NETWORK_FILE
 
 FILES: dict[Precision, str] = {"float32": "model.onnx", "int8": "model.int8.onnx"}
 _CALIBRATED = "calibrated.json"
+_TOLD = "told"
 _PARITY_PHOTOS = 32
 _RANGE_PHOTOS = 32  # from which int8 takes its ranges; more changed no probability noticeably
 
@@ -49,6 +50,11 @@ class Candidate:
     def model(self, precision: Precision) -> Path:
         """The file of one precision."""
         return self.folder / FILES[precision]
+
+    @property
+    def told(self) -> Path:
+        """The folder of what its files answered, which hangs on them."""
+        return self.folder.parent / _TOLD
 
 
 class Calibrated(BaseModel):
@@ -115,11 +121,9 @@ def export(trained: Trained, dataset: Dataset, problem: Problem, run: Path) -> C
 
 def _clear(run: Path) -> None:
     """Remove what hangs on a candidate that is to be made again, but not the word that the run began."""
-    shutil.rmtree(run / "candidate", ignore_errors=True)
-    for name in (_CALIBRATED, "robustness.json"):
-        (run / name).unlink(missing_ok=True)
-    for answers in run.glob("answers-*.npz"):
-        answers.unlink()
+    (run / _CALIBRATED).unlink(missing_ok=True)
+    for name in ("candidate", _TOLD):
+        shutil.rmtree(run / name, ignore_errors=True)
 
 
 def _whole(core: ModelProto, network: Network, architecture: Architecture, size: int) -> ModelProto:

@@ -33,7 +33,7 @@ BATCH = 16  # of 32, the tail's activations alone pass half a gigabyte
 _ASKED_AT_ONCE = 64
 _HEAD_BY_TAIL = 2.5  # learning rates; the head is new, the blocks are not
 _WARM_UP_EPOCHS = 0.5
-_KEEPS = 0.5  # weight of keeping the pretrained embedding, by which strangers are told (decision 7)
+_KEEPS = 0.1  # weight of keeping the pretrained embedding, by which strangers are told (decision 7)
 SHARES = (0.5, 1.0)  # of the way from the first weights to the averaged ones
 _DIVERGED = (
     "fine-tuning diverged: the loss is not a number; nothing was kept of it. "

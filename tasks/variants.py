@@ -107,7 +107,7 @@ def judge(
     """
     found: dict[Precision, Judged] = {}
     for precision in variants:
-        path = candidate.folder.parent / f"answers-{precision}.npz"
+        path = candidate.told / f"answers-{precision}.npz"
         if not path.exists():
             _ask(precision, candidate, dataset, problem, path, on_progress)
         told, columns = load(path)
@@ -149,7 +149,7 @@ def _probed(
 def _robustness(
     candidate: Candidate, dataset: Dataset, problem: Problem, clean: Answers, on_progress: Progress
 ) -> Robustness | None:
-    path = candidate.folder.parent / "robustness.json"
+    path = candidate.told / "robustness.json"
     if path.exists():
         return Robustness.model_validate_json(path.read_bytes())
     found = robustness(candidate, dataset, problem, clean, _counted(on_progress, "robustness, photos"))

@@ -36,7 +36,7 @@ def test_what_threads_leave_is_done_on_the_loop_though_one_of_it_fails(
     assert "a full disk" in caplog.text
 
 
-def test_what_a_client_has_read_is_done_before_its_next_word_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_client_has_read_is_done_before_its_next_word(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(afterwards, "_EVERY_S", 0.2)
     done: list[str] = []
 
