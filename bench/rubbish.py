@@ -26,7 +26,7 @@ from bench.contestants import Contestant, Range, ours
 from bench.models import Model
 
 _AT_ONCE: Final = 32  # some wait until the server gives them up
-_FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP")
+_FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF")
 _ANSWER_S: Final = 3.0  # longer than the server waits for the rest of a body
 
 

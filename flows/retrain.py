@@ -107,16 +107,15 @@ def retrain(
         variants = calibrate(candidate, dataset, spec)
         judged = evaluate(candidate, variants, dataset, spec)
         rivals = compare(registry, spec, dataset, place)
-        verdict = gate(judged["float32"], rivals, dataset, spec, candidate)
+        verdict, variants = gate(judged, variants, rivals, dataset, spec, candidate)
         card = describe.describe(spec, dataset, weights, trained, cause, candidate, variants, judged, verdict)
-        before = registry.aliases().champion
-        version = number = None
+        before, version, number = rivals.before, None, None
         if verdict.outcome == "promote":
             number = publish(registry, candidate, card)
             verdict = shadow(registry, number, verdict, spec, chosen)
         if number and verdict.outcome == "promote":
-            is_best = rivals.is_best(judged["float32"].answers(), spec.costs)
-            version = promote(registry, number, verdict, before, is_best)
+            best = rivals.best(number, judged["float32"].answers(), spec.costs)
+            version = promote(registry, number, verdict, before, best)
         tell(card.model_copy(update={"verdict": verdict}), judged["float32"], dataset, rivals, version)
         if version is not None:
             confirm(registry, version, before, chosen.server_url)
@@ -226,13 +225,31 @@ def compare(registry: Registry, spec: Problem, dataset: Dataset, place: Path) ->
 
 
 @task(name="gate", cache_policy=NO_CACHE)
-def gate(judged: Judged, rivals: Rivals, dataset: Dataset, spec: Problem, candidate: Candidate) -> Verdict:
+def gate(
+    judged: dict[Precision, Judged],
+    variants: dict[Precision, Variant],
+    rivals: Rivals,
+    dataset: Dataset,
+    spec: Problem,
+    candidate: Candidate,
+) -> tuple[Verdict, dict[Precision, Variant]]:
     facts = weigh.weigh(candidate, rivals.champion)
-    challenger = Challenger(judged.answers(), judged.evaluation, facts)
-    sliced = slices.slices(dataset.photos("test"))
-    verdict = gating.judge(challenger, judged.labels(), rivals.load(), sliced, spec.costs, spec.gate)
-    get_run_logger().info("Verdict: %s", verdict.summary)
-    return verdict
+    sliced, asked = slices.slices(dataset.photos("test")), rivals.load()
+    verdicts = {
+        precision: gating.judge(
+            Challenger(one.answers(), one.evaluation, facts),
+            one.labels(),
+            asked,
+            sliced,
+            spec.costs,
+            spec.gate,
+        )
+        for precision, one in judged.items()
+    }
+    found = variety.withheld(variants, verdicts)
+    for precision, verdict in verdicts.items():
+        get_run_logger().info("Verdict on %s: %s", precision, verdict.summary)
+    return verdicts["float32"], found
 
 
 @task(name="publish", cache_policy=NO_CACHE)
@@ -252,8 +269,8 @@ def shadow(registry: Registry, number: int, gate: Verdict, spec: Problem, chosen
 
 
 @task(name="promote", cache_policy=NO_CACHE)
-def promote(registry: Registry, number: int, verdict: Verdict, before: int | None, is_best: bool) -> int:
-    registry.promote(number, verdict.summary, expected=before, is_anchor=is_best)
+def promote(registry: Registry, number: int, verdict: Verdict, before: int | None, best: int) -> int:
+    registry.promote(number, verdict.summary, expected=before, anchor=best)
     get_run_logger().info("%s version %d is champion", registry.name, number)
     return number
 

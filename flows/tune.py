@@ -43,8 +43,8 @@ def tune(problem: str | None = None, seed: int = 0) -> State:
         retrain.validate(dataset, spec)
         before = tuning.before(dataset, spec, weights)
         found = search(dataset, spec, weights, seed)
-        best = leave(found)
-        summary = compare(found, before, best)
+        summary = compare(found, before)
+        leave(found)  # now, so that a search killed meanwhile is compared with the same candidate again
         tell(found, summary)
         run.show_experiments(store, spec)
         return run.ended(spec, "Searched", summary)
@@ -57,19 +57,18 @@ def search(dataset: Dataset, spec: Problem, weights: Sequence[Pretrained], seed:
     return found
 
 
-@task(name="leave candidates", cache_policy=NO_CACHE)
-def leave(found: Search) -> list[Trial]:
-    best = tuning.leave(found)
-    for one in best:
-        get_run_logger().info("Candidate of the next nights: %s", one.name)
-    return best
-
-
 @task(name="compare", cache_policy=NO_CACHE)
-def compare(found: Search, before: Trial, best: list[Trial]) -> str:
-    summary = gain.told(found, before, best[0], Progress("Compare"))
+def compare(found: Search, before: Trial) -> str:
+    summary = gain.told(found, before, tuning.best(found)[0], Progress("Compare"))
     get_run_logger().info("%s", summary)
     return summary
+
+
+@task(name="leave candidates", cache_policy=NO_CACHE)
+def leave(found: Search) -> None:
+    tuning.leave(found)
+    for one in tuning.best(found):
+        get_run_logger().info("Candidate of the next nights: %s", one.name)
 
 
 @task(name="report", cache_policy=NO_CACHE)

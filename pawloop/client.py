@@ -22,7 +22,7 @@ from typing import Any, Final, Literal, Self
 import httpx
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pawloop.errors import PhotoError, PhotoFormatError, PhotoTooLargeError, ServerError
 
@@ -35,6 +35,7 @@ _Outcome = httpx.Response | httpx.TransportError
 _FIRST_WAIT_S: Final = 0.2
 _LONGEST_WAIT_S: Final = 5.0
 _AT_ONCE: Final = 8
+_PNG_MODES: Final = ("1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA")
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,12 @@ def encoded(photo: Photo) -> bytes:
             raise PhotoFormatError(f"pixels must be uint8 [H, W, 3], not {photo.dtype} {list(photo.shape)}")
         photo = Image.fromarray(photo)
     file = io.BytesIO()
-    photo.save(file, "PNG", compress_level=1)
+    try:
+        upright = ImageOps.exif_transpose(photo)  # a PNG would lose the camera's note of how it was held
+        kept = upright if upright.mode in _PNG_MODES else upright.convert("RGB")
+        kept.save(file, "PNG", compress_level=1)
+    except (OSError, ValueError) as error:
+        raise PhotoError(f"this Pillow image of mode {photo.mode} cannot be sent: {error}") from None
     return file.getvalue()
 
 
@@ -198,7 +204,7 @@ def _wait_s(outcome: _Outcome, waits: Iterator[float]) -> float | None:
         return None
     wait_s = next(waits, None)
     asked = outcome.headers.get("retry-after", "")
-    return max(wait_s, min(float(asked), _LONGEST_WAIT_S)) if wait_s and asked.isdecimal() else wait_s
+    return wait_s + min(float(asked), _LONGEST_WAIT_S) if wait_s and asked.isdecimal() else wait_s
 
 
 def _understood(response: _Outcome, url: str) -> Prediction:

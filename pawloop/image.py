@@ -44,6 +44,7 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 _HEIC_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _ORIENTATION_TAG = 0x0112
+_STRIP_ROWS: Final = 64  # whole pictures of numbers in 64 bits would take a gigabyte
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -65,6 +66,7 @@ _DECODER_ERRORS = (
     ArithmeticError,
     AttributeError,
     MemoryError,
+    RuntimeError,  # of the AVIF decoder
     struct.error,
 )
 
@@ -236,15 +238,24 @@ def _flattened(photo: Image.Image) -> Image.Image:
     if photo.mode.startswith("I") or photo.mode == "F":
         return _eight_bits(photo)
     if photo.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in photo.info:
-        photo = photo.convert("RGBA")
+        photo = photo if photo.mode == "RGBA" else photo.convert("RGBA")
         paper = Image.new("RGBA", photo.size, "white")  # what a browser shows behind it
         return Image.alpha_composite(paper, photo).convert("RGB")
     return photo.convert("RGB")
 
 
 def _eight_bits(photo: Image.Image) -> Image.Image:
-    values = np.nan_to_num(np.asarray(photo).astype(np.float64))
-    top = 255.0 if values.max(initial=0.0) <= 255 else 65535.0
-    if photo.mode == "F" and values.max(initial=0.0) <= 1:
+    values = np.asarray(photo)  # [H, W]
+    strips = [slice(start, start + _STRIP_ROWS) for start in range(0, len(values), _STRIP_ROWS)]
+    most = max((_numbers(values[rows]).max(initial=0.0) for rows in strips), default=0.0)
+    top = 255.0 if most <= 255 else 65535.0
+    if photo.mode == "F" and most <= 1:
         top = 1.0
-    return Image.fromarray((values.clip(0, top) * (255.0 / top)).astype(np.uint8))
+    grey = np.empty(values.shape, np.uint8)
+    for rows in strips:
+        grey[rows] = _numbers(values[rows]).clip(0, top) * (255.0 / top)
+    return Image.fromarray(grey)
+
+
+def _numbers(values: NDArray[np.generic]) -> NDArray[np.float64]:
+    return np.nan_to_num(values.astype(np.float64))

@@ -25,7 +25,7 @@ _HISTORY_KEPT = 1000
 
 
 class Move(BaseModel):
-    """One change of the champion, as `aliases.json` remembers it."""
+    """One change of the champion, as `aliases.json` remembers it. anchor: which version it was until then."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -33,6 +33,7 @@ class Move(BaseModel):
     champion: int | None
     before: int | None
     reason: str
+    anchor: int | None = None
 
 
 class Aliases(BaseModel):
@@ -154,19 +155,23 @@ class Registry:
         durable.write_bytes(folder / "card.json", whole.model_dump_json(indent=2).encode())
         return Version(folder, whole)
 
-    def promote(self, number: int, reason: str, *, expected: int | None, is_anchor: bool = False) -> Aliases:
+    def promote(
+        self, number: int, reason: str, *, expected: int | None, anchor: int | None = None
+    ) -> Aliases:
         """Make a version champion, if the champion is still the `expected` one (compare-and-swap).
 
+        anchor: the best version so far; None leaves it as it is.
         Raises RegistryError when the version is missing or damaged, or the champion has moved.
         """
         self.version(number)
-        extra = {"anchor": number} if is_anchor else {}
+        extra = {} if anchor is None else {"anchor": anchor}
         return self._move(number, reason, expected, extra)
 
     def restore(self, number: int | None, reason: str, *, expected: int) -> Aliases:
         """Put an earlier champion (None: nobody) back in the place of `expected`."""
         aliases = self.aliases()
-        gone = {"anchor": number} if aliases.anchor == expected else {}
+        held = [m.anchor for m in aliases.history if m.champion == expected and m.anchor != expected]
+        gone = {"anchor": held[-1] if held else number} if aliases.anchor == expected else {}
         older = [m.before for m in aliases.history if m.champion == number and m.before != expected]
         return self._move(number, reason, expected, {"previous": older[-1] if older else None, **gone})
 
@@ -235,7 +240,7 @@ class Registry:
                     f"{self.name}: the champion is now version {old.champion}, not {expected} as "
                     "expected; somebody else moved it, look at `pawloop models list` and try again"
                 )
-            moved = Move(at=_now(), champion=number, before=old.champion, reason=reason)
+            moved = Move(at=_now(), champion=number, before=old.champion, reason=reason, anchor=old.anchor)
             update: dict[str, Any] = {  # Any: an alias, a count or a list
                 "champion": number,
                 "previous": old.champion,

@@ -11,7 +11,6 @@ import hmac
 import re
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from fastapi import Request
 from starlette.datastructures import Headers
@@ -127,4 +126,4 @@ def _is_foreign(scope: Scope) -> bool:
             host = value
     if not origin:
         return False  # not a browser, or a browser of old that sends none for its own page
-    return urlsplit(origin.decode("latin-1")).netloc.lower() != host.decode("latin-1").lower()
+    return origin.partition(b"://")[2].lower() != host.lower()

@@ -5,10 +5,12 @@ A table of contents. Knows nothing about sockets; `serve.run` starts it.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
+from typing import Final
 
 import anyio.to_thread
 from fastapi import FastAPI
@@ -29,6 +31,7 @@ from serve.watcher import Watcher
 
 log = logging.getLogger(__name__)
 
+_EXPIRE_EVERY_S: Final = 0.05
 _ABOUT = """Photos in, labels with probabilities out; the model behind it is retrained by Pawloop's flows
 and replaced without a pause. Errors are problem documents (RFC 9457)."""
 
@@ -74,18 +77,26 @@ def _lifespan(
         parts = (registry, engine, watcher, recorder, shadow, counts, Afterwards())
         live = Live(settings, served.classes, *parts)
         app.state.live = live
+        expiring = asyncio.create_task(_expire(engine))
         try:
             await anyio.to_thread.run_sync(watcher.start)
             if not engine.has_model:
                 log.warning("%s: %s", served.name, health.NO_MODEL)
             yield {"live": live}  # for connections, which know no application
         finally:
+            expiring.cancel()
             watcher.stop()
             engine.stop()
             live.afterwards.do()
             recorder.stop()
 
     return lifespan
+
+
+async def _expire(engine: Engine) -> None:
+    while True:
+        await asyncio.sleep(_EXPIRE_EVERY_S)
+        engine.expire()
 
 
 def _version() -> str:

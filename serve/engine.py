@@ -14,6 +14,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Final, Generic, TypeVar
@@ -49,7 +50,7 @@ class Job(ABC, Generic[T]):
 
     @abstractmethod
     def settle(self, outcome: Done[T] | BaseException) -> None:
-        """Take what came of it; called on the thread that worked."""
+        """Take what came of it; called on the thread that worked, or on the one that saw it expire."""
 
     @abstractmethod
     def dropped(self) -> None:
@@ -189,6 +190,15 @@ class Engine:
         job.dropped()
         return True
 
+    def expire(self) -> None:
+        """Tell jobs that their deadline passed while all threads had others."""
+        now = time.monotonic()
+        for job in list(self._waiting):
+            if now > job.deadline:
+                with suppress(ValueError):  # a thread has taken it meanwhile
+                    self._waiting.remove(job)
+                    job.settle(self._too_late())
+
     def stop(self, timeout_s: float = 10.0) -> None:
         """Finish what is queued, then end the threads."""
         for _ in self._threads:
@@ -208,11 +218,14 @@ class Engine:
             self._running.discard(number)
             del job  # or an idle thread would keep its last photo and model alive
 
+    def _too_late(self) -> OverloadedError:
+        return OverloadedError("the deadline passed while the photo waited", self.job_s)
+
     def _run(self, job: Job[object]) -> None:
         started = time.monotonic()
         try:
             if started > job.deadline:
-                raise OverloadedError("the deadline passed while the photo waited", self.job_s)
+                raise self._too_late()
             value = job.work(self.serving)
         # the thread must survive any job; whoever waits for it gets the error
         except BaseException as error:

@@ -114,8 +114,9 @@ class Pixels(Errand[Written]):
         body, header_length = value
         return _JSON if header_length is None else _BINARY % header_length, body
 
-    def note(self, live: Live, body: bytes, done: Done[Written]) -> None:
-        """Pixels are not journaled."""
+    def note(self, live: Live, _body: bytes, done: Done[Written]) -> None:
+        """Pixels are counted, and not journaled."""
+        live.metrics.inferred(done)
 
 
 @lru_cache

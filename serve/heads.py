@@ -28,6 +28,8 @@ class LimitedHeads(HttpToolsProtocol):
     def __init__(self, *given: Any, **named: Any) -> None:  # Any: uvicorn's own
         super().__init__(*given, **named)
         self._head_bytes = 0  # of a head that has begun and is not whole
+        self._began_behind = False  # the end of another request in the same read, so not all of it is counted
+        self._has_ended = False  # a request in this read
         self._is_in_head = True
         self._timer: asyncio.TimerHandle | None = None
 
@@ -43,10 +45,13 @@ class LimitedHeads(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came: of a head, of a body, or of both."""
+        self._has_ended = False
         self._head_bytes += len(data)
         super().data_received(data)
-        if not self._is_in_head:
+        self._began_behind = self._is_in_head and (self._began_behind or self._has_ended)
+        if self._has_ended or not self._is_in_head:
             self._head_bytes = 0
+        if not self._is_in_head:
             if self._timer is not None:
                 self._stop_timer()
         elif self._head_bytes > LIMIT_BYTES:
@@ -63,14 +68,30 @@ class LimitedHeads(HttpToolsProtocol):
         """A head is whole."""
         self._is_in_head = False
         # A body that came with its head was counted, too.
-        if self._head_bytes > LIMIT_BYTES and _size(self.headers, self.url) > LIMIT_BYTES:
+        may_be_large = self._head_bytes > LIMIT_BYTES or self._began_behind
+        if may_be_large and _size(self.headers, self.url) > LIMIT_BYTES:
             self._refuse()
         else:
             self.begin()
 
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body, or of that of a first head that was refused."""
+        if self.cycle is not None:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A body is whole, or that of a first head that was refused."""
+        self._has_ended = True
+        if self.cycle is not None:
+            self.end()
+
     def begin(self) -> None:
         """A head is whole and not too large: answer the request."""
         super().on_headers_complete()
+
+    def end(self) -> None:
+        """A request is whole."""
+        super().on_message_complete()
 
     def _refuse(self) -> None:
         if not self.transport.is_closing():

@@ -74,5 +74,5 @@ async def readyz(request: Request) -> Response:
 
 
 def _json(value: object, status: int = 200) -> Response:
-    content = json.dumps(value, ensure_ascii=False).encode()
+    content = json.dumps(value).encode()
     return Response(content, status, {"Cache-Control": "no-store"}, "application/json")

@@ -94,6 +94,8 @@ async def infer(request: Request) -> Response:
     if call.timeout_s is not None:
         deadline = min(deadline, time.monotonic() + call.timeout_s)
     batch = _batch(call.inputs, serving)
+    if len(batch) > tensors.MAX_PHOTOS:
+        raise tensors.too_many(len(batch))
     wanted = _wanted(call, serving)
     names = tuple(wanted)
     parts: list[dict[str, Tensor]] = [{} for _ in batch]  # batches gain nothing on a CPU
@@ -110,6 +112,7 @@ async def infer(request: Request) -> Response:
             done: Done[dict[str, Tensor]] = await asking.result(
                 live.engine, lambda _: run(), deadline, request
             )
+            live.metrics.inferred(done)
             parts[index] = done.value
 
     await asking.each(len(parts), live.engine.thread_count, ask)
@@ -151,8 +154,9 @@ def _written(
 
 
 async def _called(content: bytes, request: Request, max_bytes: int) -> tensors.Call:
-    is_cheap = tensors.HEADER_LENGTH in request.headers and "content-encoding" not in request.headers
-    if is_cheap or len(content) <= _PARSED_ON_THE_LOOP_BYTES:
+    header = tensors.header_length(request.headers.get(tensors.HEADER_LENGTH))
+    parsed = len(content) if header is None or "content-encoding" in request.headers else header
+    if parsed <= _PARSED_ON_THE_LOOP_BYTES:
         return _call(content, request, max_bytes)
     return await asyncio.to_thread(_call, content, request, max_bytes)
 

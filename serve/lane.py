@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 _TIMEOUT: Final = asking.TIMEOUT_HEADER.encode()
 _LONG_WAY: Final = frozenset({b"origin", b"expect", b"upgrade", b"transfer-encoding", b"content-encoding"})
 _WHOLE_BYTES: Final = 1 << 20  # bodies up to here wake their route once, when they are whole
+_UPLOAD_S: Final = 30.0  # where no settings say it
 
 
 class Call(Job[object]):
@@ -88,12 +89,16 @@ class Lane(LimitedHeads):
         is_plain = live is not None and not live.settings.api_keys and not live.settings.access_log
         self._live = live if is_plain else None
         self._errands = {} if live is None else errands.errands(live.registry.name)
+        self._upload_s = _UPLOAD_S if live is None else live.settings.upload_timeout_s
+        self._is_in_body = False
+        self._late_body: asyncio.TimerHandle | None = None  # of a call that was answered before it was whole
         self._waits_for_whole = False
         self._outlet = Outlet()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """A client left: what it asked for and no thread has taken is dropped."""
         self._outlet.close()
+        self._stop_waiting()
         call = self._call()
         super().connection_lost(exc)
         if call is not None and not call.response_complete:
@@ -113,11 +118,13 @@ class Lane(LimitedHeads):
         super().data_received(data)
         call = self._call()
         if call is not None and not call.is_whole and call.body_timer is None and self._live is not None:
-            limit_s = self._live.settings.upload_timeout_s
-            call.body_timer = self.loop.call_later(limit_s, self._give_up_body, call, limit_s)
+            call.body_timer = self.loop.call_later(self._upload_s, self._give_up_body, call, self._upload_s)
+        elif call is None and self._late_body is None and self._is_in_body and self._is_answered():
+            self._late_body = self.loop.call_later(self._upload_s, self.timeout_keep_alive_handler)
 
     def begin(self) -> None:
         """A head is whole: take the short way, refuse at once, or leave it to ASGI."""
+        self._is_in_body = True
         with self._outlet.lock:  # an answer that its thread is sending is complete by then
             live = self._live
             found = None if live is None else self._errand(live)
@@ -144,17 +151,19 @@ class Lane(LimitedHeads):
         elif not call.response_complete:
             call.pieces.append(body)
 
-    def on_message_complete(self) -> None:
+    def end(self) -> None:
         """A body is whole: its call goes into the queue."""
-        call = self._call()
+        self._is_in_body = False
+        self._stop_waiting()
+        call, is_answered = self._call(), self._is_answered()
         if call is None:
-            super().on_message_complete()
-            return
-        call.is_whole = True
-        call.stop_timer()
-        if not call.response_complete:
-            self._ask(call)
-        elif not self.transport.is_closing():  # it was refused; its body undid the wait for the next one
+            super().end()
+        else:
+            call.is_whole = True
+            call.stop_timer()
+            if not is_answered:
+                self._ask(call)
+        if is_answered and not self.transport.is_closing():  # its body undid the wait for the next one
             self._unset_keepalive_if_required()
             wait_s = self.timeout_keep_alive
             self.timeout_keep_alive_task = self.loop.call_later(wait_s, self.timeout_keep_alive_handler)
@@ -201,6 +210,15 @@ class Lane(LimitedHeads):
     def _announced(self) -> float:
         """Bytes of the body that the head announces; infinite where it announces none."""
         return next((int(value) for name, value in self.headers if name == b"content-length"), math.inf)
+
+    def _is_answered(self) -> bool:
+        """Whether the latest call has its answer."""
+        return self.cycle is not None and self.cycle.response_complete
+
+    def _stop_waiting(self) -> None:
+        if self._late_body is not None:
+            self._late_body.cancel()
+            self._late_body = None
 
     def _call(self) -> Call | None:
         cycle: object = self.cycle
@@ -259,7 +277,7 @@ class Lane(LimitedHeads):
         super().begin()
         self.cycle.keep_alive &= call.keep_alive  # the server may be stopping since
         self.cycle.body += call.body
-        super().on_message_complete()
+        super().end()
 
     def _finish(self, call: Call, done: Done[object]) -> None:
         """After a thread has sent an answer."""

@@ -130,7 +130,12 @@ def _proven(version: Version, way: Way, at_once: int) -> Session:
         raise DamagedVersionError(f'{path}: has no output "probabilities", only {session.outputs}')
     images = self_test_images(card.image_size)
     # One at a time, as it will serve: onnxruntime keeps the memory of the largest batch it has seen.
-    answers = np.concatenate([session.run(one[None], ("probabilities",))["probabilities"] for one in images])
+    try:
+        rows = [session.run(one[None], ("probabilities",))["probabilities"] for one in images]
+    # onnxruntime raises a dozen classes of its own without a common base
+    except Exception as error:
+        raise DamagedVersionError(f"{path}: cannot be run on this machine ({provider}): {error}") from error
+    answers = np.concatenate(rows)
     expected = np.asarray(variant.self_test, np.float32)  # [K, C]
     if answers.shape != (len(images), len(card.classes)) or answers.shape != expected.shape:
         raise DamagedVersionError(

@@ -54,7 +54,7 @@ _BODY: Final[dict[str, Any]] = {  # Any: OpenAPI
             "name": asking.TIMEOUT_HEADER,
             "in": "header",
             "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
-            "description": "How long you are ready to wait; past it, 503 rather than a late answer.",
+            "description": "How long you are ready to wait; what no thread began by then gets 503.",
         }
     ],
 }

@@ -67,7 +67,7 @@ def response(error: BaseException, scope: Scope) -> Response:
     status = int(problem["status"])
     if route_path(scope).startswith("/v2"):
         return Response(json.dumps({"error": problem["detail"]}), status, headers, "application/json")
-    return Response(json.dumps(problem, ensure_ascii=False), status, headers, MEDIA_TYPE)
+    return Response(json.dumps(problem), status, headers, MEDIA_TYPE)
 
 
 def gone() -> Response:

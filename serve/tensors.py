@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
 
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
+MAX_PHOTOS: Final = 1000
 _MOST_VALUES: Final = 1 << 31
 _MOST_DIMENSIONS: Final = 16
 _LONGEST_US: Final = 10**15
@@ -47,6 +48,11 @@ class Call:
     outputs: Mapping[str, Asked] | None
     is_binary: bool
     timeout_s: float | None
+
+
+def too_many(count: int) -> HTTPException:
+    """The error of a request with more photos than any may have."""
+    return HTTPException(413, f"{count} photos in one request, {MAX_PHOTOS} are allowed")
 
 
 def header_length(said: str | None) -> int | None:
@@ -151,19 +157,22 @@ def _input(entry: Any, binary: memoryview) -> tuple[str, Tensor, int]:  # Any: J
     is_shape = all(type(size) is int and size >= 0 for size in dimensions)
     if not is_shape or len(dimensions) > _MOST_DIMENSIONS or prod(dimensions) > _MOST_VALUES:
         raise HTTPException(400, f'input "{name}": {dimensions} is no shape')
+    count = prod(dimensions)
     if datatype not in ("UINT8", "BYTES"):
         raise HTTPException(400, f'input "{name}": {datatype}, only UINT8 and BYTES are taken')
+    if datatype == "BYTES" and count > MAX_PHOTOS:
+        raise too_many(count)
     used = _parameters(entry).get("binary_data_size", 0)
     if type(used) is not int or not 0 <= used <= len(binary):
         raise HTTPException(400, f'input "{name}": binary_data_size is {used}, {len(binary)} bytes are there')
     if "data" not in entry:
         piece = binary[:used]
-        tensor = _unpacked(name, piece) if datatype == "BYTES" else np.frombuffer(piece, np.uint8)
+        tensor = _unpacked(name, piece, count) if datatype == "BYTES" else np.frombuffer(piece, np.uint8)
     elif datatype == "BYTES":
-        tensor = _texts(name, entry["data"])
+        tensor = _texts(name, entry["data"], count)
     else:
         tensor = _pixels(name, entry["data"])
-    if len(tensor) != prod(dimensions):
+    if len(tensor) != count:
         raise HTTPException(400, f'input "{name}": {len(tensor)} values do not fill shape {dimensions}')
     return name, tensor if isinstance(tensor, list) else tensor.reshape(dimensions), used
 
@@ -178,19 +187,20 @@ def _pixels(name: str, data: Any) -> NDArray[np.uint8]:  # Any: JSON
     return values.astype(np.uint8).ravel()
 
 
-def _texts(name: str, data: Any) -> list[bytes]:  # Any: JSON
+def _texts(name: str, data: Any, count: int) -> list[bytes]:  # Any: JSON
     # JSON has no bytes, so encoded photos come as base64 here; in binary they come as they are.
     try:
         flat = [text for row in data for text in (row if isinstance(row, list) else [row])]
-        return [base64.b64decode(text, validate=True) for text in flat]
+        return [base64.b64decode(text, validate=True) for text in flat[: count + 1]]
     except (TypeError, ValueError):
         raise HTTPException(400, f'input "{name}": data must be texts in base64') from None
 
 
-def _unpacked(name: str, piece: memoryview) -> list[bytes]:
-    """Elements of a BYTES tensor, each behind its length in four bytes, the lowest first."""
-    elements, place = [], 0
-    while place < len(piece):
+def _unpacked(name: str, piece: memoryview, count: int) -> list[bytes]:
+    """`count` elements of a BYTES tensor, each behind its length in four bytes, the lowest first."""
+    elements: list[bytes] = []
+    place = 0
+    while place < len(piece) and len(elements) < count:
         if place + 4 > len(piece):
             break
         (length,) = struct.unpack_from("<I", piece, place)

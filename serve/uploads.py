@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect
 
 from pawloop.errors import PhotoError, PhotoFormatError
 from pawloop.settings import Settings
+from serve.tensors import MAX_PHOTOS, too_many
 
 if TYPE_CHECKING:  # the parser is imported by the first form
     from python_multipart.multipart import MultipartCallbacks
@@ -25,7 +26,6 @@ if TYPE_CHECKING:  # the parser is imported by the first form
 # It warns of what a client sends behind the last boundary, which is nothing to the log.
 logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
-MAX_PHOTOS: Final = 1000
 # curl sends --data-binary under the name of a form, and a form without files is of no use here.
 _RAW: Final = ("application/octet-stream", "application/x-www-form-urlencoded")
 _PARSED_ON_THE_LOOP_BYTES: Final = 1 << 18  # about a millisecond; more is parsed on a thread of its own
@@ -124,7 +124,7 @@ async def _parsed(parse: Any, content: bytes, content_type: str) -> Upload:  # A
     else:
         upload = await asyncio.to_thread(parse, content, content_type)
     if len(upload.photos) > MAX_PHOTOS:
-        raise HTTPException(413, f"{len(upload.photos)} photos in one request, {MAX_PHOTOS} are allowed")
+        raise too_many(len(upload.photos))
     return upload
 
 

@@ -8,6 +8,7 @@ nothing about HTTP.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY_S: Final = 0.3
 _GIVE_BACK_EVERY_S: Final = 10.0
+_TRY_AGAIN_S: Final = 10.0
 _REFUSALS_KEPT: Final = 20
 
 
@@ -68,6 +70,7 @@ class Watcher:
         self._on_refusal = on_refusal
         self._head_start = head_start
         self._seen: tuple[int, int] | None = None
+        self._again_at = math.inf
         self._looking = threading.Lock()
         self._has_swapped = False
         self._stop = threading.Event()
@@ -86,11 +89,12 @@ class Watcher:
     def look(self) -> None:
         """Compare what is in service with the registry, now, and put right what differs."""
         with self._looking:
-            self._seen = self._stamp()
+            self._seen, self._again_at = self._stamp(), math.inf
             try:
                 aliases = self.registry.aliases()
             except PawloopError as error:
                 log.error("%s", error)  # what is in service stays
+                self._again_at = time.monotonic() + _TRY_AGAIN_S
                 return
             self._follow(aliases)
             self._follow_challenger(aliases)
@@ -104,7 +108,7 @@ class Watcher:
                 memory.give_back()
                 given_back = time.monotonic()
             try:
-                if self._stamp() != self._seen:
+                if self._stamp() != self._seen or time.monotonic() > self._again_at:
                     self.look()
             # the watcher must survive a full disk or a vanished folder; the model in service stays
             except Exception:
@@ -154,6 +158,8 @@ class Watcher:
         # whatever a damaged file makes a library raise: it is refused, and the server lives on
         except Exception as error:
             self._refuse(number, error)
+            if isinstance(error, OSError):  # which passes, unlike a damaged file
+                self._again_at = time.monotonic() + _TRY_AGAIN_S
             return None
         self.refused = [refusal for refusal in self.refused if refusal.version != number]
         return serving

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from operator import methodcaller
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,7 @@ from tasks.manifest import Dataset
 from tasks.pace import Pace, measured_pace
 from tasks.racer import OnEpoch, Racer
 from tasks.recipe import Recipe
+from tasks.trials import Trial
 from tasks.weights import Pretrained
 
 _FEWEST_EPOCHS = 2  # fewer are hardly worth their time
@@ -130,21 +133,29 @@ class Contest:
         racing = order[: max(1, pace.affordable // _EPOCHS_A_TRIAL)]
         if len(racing) < len(order):
             self.notes.append(f"{len(order) - len(racing)} more to fine-tune found no place in the budget")
-        runs = [
-            Racer(self.inputs, trial, starts[trial.net], pace, self.folder, self.on_epoch) for trial in racing
-        ]
+        runs = [self._racer(trial, starts[trial.net], pace, order[0].net) for trial in racing]
         self._race(runs, until - sum(run.seconds for run in runs))
         self.notes += self.inputs.left_out
-        return [run.entry() for run in runs if run.tuning.epochs]
+        tuned = [run.entry() for run in runs if run.tuning.epochs]
+        if not tuned and self.recipe.fine_tune == "always":
+            raise self._too_short(pace.epoch_s)
+        return tuned
+
+    def _racer(self, trial: Trial, start: Entry, pace: Pace, timed: Net) -> Racer:
+        """timed: the network whose pace was measured."""
+        own = replace(pace, epoch_s=pace.epoch_s * trial.net.cost / timed.cost)
+        return Racer(self.inputs, trial, start, own, self.folder, self.on_epoch)
 
     def _race(self, runs: list[Racer], until: float) -> None:
-        going = [run for run in runs if not run.is_done]
+        """Rounds that were run before a kill are gone through again by what is known of them."""
+        going, epochs = runs, 0
         while going:
+            epochs += 1
             for run in going:
-                if not run.go_on(until):
+                if run.tuning.epochs < epochs and not run.go_on(until):
                     return
-            going = [run for run in going if not run.is_done]
-            going.sort(key=lambda run: run.tuning.best_loss)
+            going = [run for run in going if run.tuning.epochs > epochs or not run.is_done]
+            going.sort(key=methodcaller("best_loss", epochs))
             going = going[: -(-len(going) // 2)]
 
     def _network(self, net: Net) -> Network:
@@ -167,7 +178,7 @@ class Contest:
     def _pace(self, start: Entry, until: float) -> Pace:
         if self.recipe.pinned:
             return Pace(self.recipe.pinned.precision, 0.0, self.recipe.pinned.epochs)
-        train = self.inputs.activations(start.net, start.network, "train", 0)
+        train = self.inputs.few(start.net, start.network, _TIMED_PHOTOS)
         counts = self.inputs.counts(start.net, start.network)
         precision, epoch_s = measured_pace(start.network, train, counts)
         affordable = int((until - time.monotonic()) / epoch_s)

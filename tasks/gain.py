@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from pawloop.decision import incurred
+from pawloop.errors import TrainingError
 from tasks import calibrate, finetune
 from tasks.answer import Answers
 from tasks.contest import Contest
@@ -23,7 +24,7 @@ from tasks.inputs import Progress
 from tasks.paired import lower_bound, upper_bound
 from tasks.recipe import Recipe
 from tasks.trials import Trial
-from tasks.tune import Search
+from tasks.tune import Search, checkpoints
 
 
 @dataclass(frozen=True)
@@ -51,22 +52,28 @@ class Gain:
 
 
 def told(search: Search, before: Trial, found: Trial, on_progress: Progress) -> str:
-    """One line for a person: what the search gained, or that it found nothing better."""
+    """One line for a person: what the search gained, or that it found nothing better.
+
+    A candidate that cannot be trained in a trial's time is told, too: what was found is left all the same.
+    """
     if found == before:
         return f"Nothing better than the candidate before was found: {before.name}"
-    return f"{found.name}. {gain(search, (before, found), on_progress).summary}"
+    try:
+        gained = gain(search, (before, found), on_progress).summary
+    except TrainingError as error:
+        gained = f"Not compared with the candidate before, {before.name}: {error}"
+    return f"{found.name}. {gained}"
 
 
 def gain(search: Search, pair: tuple[Trial, Trial], on_progress: Progress) -> Gain:
     """Train both of `pair` (before, found) for the search's `trial_s`, and compare them."""
     dataset, problem = search.dataset, search.problem
     costs, right, photos = [], [], 0
-    for name, trial in zip(("before", "found"), pair, strict=True):
+    for trial in pair:
         recipe = Recipe(
             (trial,), "always", problem.train.views, problem.tune.trial_s, problem.classes, search.seed
         )
-        place = search.folder / name
-        place.mkdir(exist_ok=True)
+        place = checkpoints(search, recipe)
         contest = Contest(dataset, recipe, search.weights, place, on_progress)
         answers, labels = _answered(contest, contest.run()[0])
         shutil.rmtree(place)

@@ -78,6 +78,8 @@ def judge(
 
 @dataclass(frozen=True)
 class _Paired:
+    """enough: photos that would show it to be no worse, if it is."""
+
     bars: list[Bar]
     is_worse: bool
     is_proven: bool
@@ -91,7 +93,7 @@ def _against(rival: Rival, difference: NDArray[np.float64], costs: Costs, asked:
     largest = largest_cost(costs)
     if len(difference) == 0:
         bar = Bar(name=name, asked="photos that it was not trained on", got="none", passed=None)
-        return _Paired([bar], False, False, enough(np.zeros(1), largest, asked.margin), 0)
+        return _Paired([bar], False, False, _enough(np.zeros(1), largest, asked.margin), 0)
     high, low = upper_bound(difference, largest), lower_bound(difference, largest)
     bar = Bar(
         name=name,
@@ -100,8 +102,14 @@ def _against(rival: Rival, difference: NDArray[np.float64], costs: Costs, asked:
         passed=high <= asked.margin,
     )
     is_proven = high <= asked.margin
-    needed = 0 if is_proven else enough(difference, largest, asked.margin)
+    needed = 0 if is_proven else _enough(difference, largest, asked.margin)
     return _Paired([bar], low > 0, is_proven, needed, len(difference))
+
+
+def _enough(difference: NDArray[np.float64], largest: float, margin: float) -> int:
+    """First as if the two were equal; where so many photos were seen already, as they differ."""
+    equal = enough(np.concatenate([difference, -difference]), largest, margin)
+    return equal if equal > len(difference) else enough(difference, largest, margin)
 
 
 def _calibration(rival: Rival, answers: Answers, labels: NDArray[np.int64]) -> Bar:
@@ -159,15 +167,11 @@ def _verdict(bars: list[Bar], paired: list[_Paired]) -> Verdict:
         return Verdict(outcome="refuse", summary=f"refused: {'; '.join(names)}", bars=bars)
     unsure = [pair for pair in paired if not pair.is_proven]
     if unsure:
-        needed, count = max(p.enough for p in unsure), min(p.count for p in unsure)
-        wish = (
-            f"{needed} test photos would be enough, were they equal"
-            if needed > count
-            else "it seems worse by more than the margin, but not surely"
-        )
+        needed, count = max(pair.enough for pair in unsure), min(pair.count for pair in unsure)
         return Verdict(
             outcome="cannot tell",
-            summary=f"cannot tell: {count} test photos do not show that it is no worse; {wish}",
+            summary=f"cannot tell: {count} test photos do not show that it is no worse; "
+            f"{needed} test photos would be enough, if it is not",
             bars=bars,
         )
     against = "the absolute bars hold" if not paired else "no worse than those before, and all bars hold"

@@ -54,16 +54,19 @@ class Inputs:
     ) -> NDArray[np.float16]:
         """[N, V, D] of so many views of one side's photos.
 
-        Raises UnfinishedError past `until` (of `time.monotonic`), and as `activations` does.
+        Raises as `activations` does.
         """
         extractor = frozen_extractor(net, network, "embedding", self.dataset.store, self.recipe.seed)
         what = f"{net.name}: embeddings of {side} photos"
         return self._rows(extractor, self.photos(side), views, what, until)
 
-    def activations(self, net: Net, network: Network, side: Side, view: int) -> Activations:
+    def activations(
+        self, net: Net, network: Network, side: Side, view: int, until: float = np.inf
+    ) -> Activations:
         """What the trunk says of one view of a side's photos, or of as many as memory can hold.
 
-        Raises TrainingError when it is no numbers, DatasetError when a photo has changed.
+        Raises TrainingError when it is no numbers, DatasetError when a photo has changed, UnfinishedError
+        past `until` (of `time.monotonic`).
         """
         kept = self._activations.get(side)
         if kept is None or kept[0] != (net, view):
@@ -74,8 +77,9 @@ class Inputs:
                 told = f"fine-tuning looks at {most} of {len(photos)} {side} photos, all that memory holds"
                 self.left_out += [told] if told not in self.left_out else []
             what = f"{net.name}: activations of {side} photos"
-            values = self._rows(trunk, photos[:most], range(view, view + 1), what)[:, 0]
-            known = self.embeddings(net, network, side, range(view, view + 1))[:most, 0]
+            views = range(view, view + 1)
+            values = self._rows(trunk, photos[:most], views, what, until)[:, 0]
+            known = self.embeddings(net, network, side, views, until)[:most, 0]
             self._activations[side] = ((net, view), Activations(values, self.labels(side)[:most], known))
         return self._activations[side][1]
 
@@ -87,7 +91,7 @@ class Inputs:
     def few(self, net: Net, network: Network, count: int) -> Activations:
         """As `activations`, of a few training photos to time a step with."""
         photos, what = self.photos("train")[:count], f"{net.name}: activations to time"
-        values = self._rows(self._trunk(net, network), photos, range(1), what)[:, 0]
+        values = self._rows(self._trunk(net, network), photos, range(1), what, np.inf)[:, 0]
         known = np.zeros((len(values), net.architecture.embedding_size), np.float16)  # as good to time with
         return Activations(values, self.labels("train")[:count], known)
 
@@ -100,7 +104,7 @@ class Inputs:
         return max(1, _MOST_ACTIVATION_BYTES // int(row.nbytes))
 
     def _rows(
-        self, extractor: Extractor, photos: list[Photo], views: range, what: str, until: float = np.inf
+        self, extractor: Extractor, photos: list[Photo], views: range, what: str, until: float
     ) -> NDArray[np.float16]:
         """[N, V, …] of photos and views."""
         wanted = [Wanted(photo, view) for photo in photos for view in views]

@@ -13,6 +13,7 @@ from scipy.optimize import brentq
 from scipy.stats import binomtest, norm, permutation_test
 
 _EXACT_FLIPS = 9999
+_MOST_PAIRS = 10_000_000
 
 
 def upper_bound(
@@ -47,14 +48,16 @@ def lower_bound(differences: NDArray[np.floating], largest: float, confidence: f
 
 
 def enough(differences: NDArray[np.floating], largest: float, margin: float) -> int:
-    """How many pairs would show a mean within `margin`, if the two were equal and differed as often."""
-    both = np.concatenate([differences, -differences])
+    """How many pairs that differ like these would show a mean within `margin`; no more than ten millions.
+
+    Of two that are equal, it is that of the differences and their opposites together.
+    """
 
     def is_enough(count: int) -> bool:
-        return upper_bound(both, largest, repeats=count / len(both)) <= margin
+        return upper_bound(differences, largest, repeats=count / len(differences)) <= margin
 
     high = 1
-    while not is_enough(high):
+    while high < _MOST_PAIRS and not is_enough(high):
         high *= 2
     low = high // 2
     while high - low > max(1, high // 100):

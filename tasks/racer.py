@@ -5,12 +5,14 @@ Knows when it has had enough. Knows nothing about the others, or who goes on.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from tasks import finetune
 from tasks.entry import Entry
+from tasks.features import UnfinishedError
 from tasks.finetune import Activations, FineTuning
 from tasks.inputs import Inputs
 from tasks.manifest import Side
@@ -35,7 +37,7 @@ class Racer:
         self.inputs, self.trial, self.start, self.pace = inputs, trial, start, pace
         self.on_epoch, self._is_hopeful = on_epoch, True
         self._most = inputs.recipe.pinned.epochs if inputs.recipe.pinned else _MOST_EPOCHS
-        photos = len(self._activations("train", 0).labels)
+        photos, _ = inputs.counts(trial.net, start.network)
         self.tuning = FineTuning(
             start.network, trial.tuning, inputs.recipe.seed, finetune.steps(photos), pace.precision
         )
@@ -54,14 +56,23 @@ class Racer:
         is_patient = self.inputs.recipe.pinned or self.tuning.since_best < _PATIENCE
         return self.tuning.epochs >= self._most or not (is_patient and self._is_hopeful)
 
+    def best_loss(self, epochs: int) -> float:
+        """Lowest validation log-loss, in nats, in so many of its first epochs."""
+        return min(self.tuning.curve.validation_loss[:epochs])
+
     def go_on(self, until: float) -> bool:
-        """One more epoch; False when there is no time for it."""
-        pinned, started = self.inputs.recipe.pinned, time.monotonic()
+        """One more epoch; False when there is no time for it, or for what it learns from."""
+        deadline = math.inf if self.inputs.recipe.pinned else until
         last_s = self.tuning.curve.seconds[-1] if self.tuning.epochs else self.pace.epoch_s
-        if not pinned and started + last_s > until:
-            return False
         view = self.tuning.epochs % (self.inputs.recipe.views + 1)
-        self.tuning.epoch(self._activations("train", view), self._activations("validation", 0))
+        try:
+            train = self._activations("train", view, deadline)
+            held = self._activations("validation", 0, deadline)
+        except UnfinishedError:
+            return False
+        if time.monotonic() + last_s > deadline:
+            return False
+        self.tuning.epoch(train, held)
         self.tuning.save(self._checkpoint)
         self._is_hopeful = self.on_epoch(self.tuning.epochs, self.tuning.best_loss)
         self.inputs.on_progress(f"fine-tuning {self.trial.name}, epochs", self.tuning.epochs, self._most)
@@ -86,5 +97,5 @@ class Racer:
             },
         )
 
-    def _activations(self, side: Side, view: int) -> Activations:
-        return self.inputs.activations(self.trial.net, self.start.network, side, view)
+    def _activations(self, side: Side, view: int, until: float) -> Activations:
+        return self.inputs.activations(self.trial.net, self.start.network, side, view, until)

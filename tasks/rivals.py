@@ -9,80 +9,101 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pawloop.decision import Costs, incurred
 from pawloop.errors import DatasetError, PawloopError
 from pawloop.problem import Problem
-from pawloop.registry import Registry, Version
+from pawloop.registry import Aliases, Registry, Version
 from tasks.answer import Answers, answers, load, save
 from tasks.gate import Rival
 from tasks.manifest import Dataset, labels_of
 
 
 @dataclass(frozen=True)
-class Rivals:
-    """answers: where those of each rival lie, by its name; notes: who could not be asked, and why.
+class Asked:
+    """A rival that was asked. name: for people. answers: where its answers lie."""
 
-    anchor: where the answers of the best version so far lie, if there is one to compare with.
-    champion: the champion's own file, likewise.
+    name: str
+    answers: Path
+
+    def load(self) -> tuple[Answers, NDArray[np.int64], NDArray[np.bool_]]:
+        """Its answers, the true classes [N], and which photos it was trained on [N]."""
+        told, columns = load(self.answers)
+        return told, columns["labels"].astype(np.int64), columns["seen"].astype(np.bool_)
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """asked: champion and anchor by their versions' numbers, the anchor first. notes: who could not be asked.
+
+    before: the champion when they were asked. champion: its own file, if it was.
     """
 
-    answers: dict[str, Path] = field(default_factory=dict)
+    asked: dict[int, Asked] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    anchor: Path | None = None
+    before: int | None = None
     champion: Path | None = None
 
     def load(self) -> list[Rival]:
         """The rivals with their answers in memory."""
         found = []
-        for name, path in self.answers.items():
-            told, columns = load(path)
-            found.append(Rival(name, told, columns["seen"].astype(np.bool_)))
+        for one in self.asked.values():
+            told, _, seen = one.load()
+            found.append(Rival(one.name, told, seen))
         return found
 
-    def is_best(self, answers: Answers, costs: Costs) -> bool:
-        """Whether a challenger's answers cost less than the anchor's, so that it becomes the anchor."""
-        if self.anchor is None:
-            return True
-        own, columns = load(self.anchor)
-        labels = columns["labels"].astype(np.int64)
-        mine, theirs = (incurred(labels, one.decide(costs), costs).mean() for one in (answers, own))
-        return bool(mine < theirs)
+    def best(self, number: int, answers: Answers, costs: Costs) -> int:
+        """Whose answers to the test photos that none of them was trained on cost least: the next anchor.
+
+        number, answers: the challenger's. It must cost less than the others, not as much.
+        """
+        if not self.asked:
+            return number
+        loaded = {rival: one.load() for rival, one in self.asked.items()}
+        fresh = ~np.any([seen for _, _, seen in loaded.values()], axis=0)
+        if not fresh.any():
+            return next(iter(loaded))
+        told = {rival: theirs for rival, (theirs, _, _) in loaded.items()} | {number: answers}
+        _, labels, _ = next(iter(loaded.values()))
+        cost = {one: incurred(labels, own.decide(costs), costs)[fresh].mean() for one, own in told.items()}
+        return min(cost, key=lambda one: cost[one])
 
     def accuracies(self) -> dict[str, float]:
         """Accuracy on the test photos, by name."""
         found = {}
-        for name, path in self.answers.items():
-            told, columns = load(path)
-            found[name] = float((told.labels == columns["labels"]).mean())
+        for one in self.asked.values():
+            told, labels, _ = one.load()
+            found[one.name] = float((told.labels == labels).mean())
         return found
 
 
 def rivals(registry: Registry, problem: Problem, dataset: Dataset, run: Path) -> Rivals:
-    """Ask champion and anchor, each by its own released file, and keep their answers in the run.
+    """Ask anchor and champion, each by its own released file, and keep their answers in the run.
 
-    What a killed run left there is not asked again. A version that is damaged or knows other classes is told
-    of and left out.
+    What a killed run left there is not asked again. A version that is damaged, knows other classes or was
+    trained on photos that are no longer known is told of and left out.
     """
     aliases = registry.aliases()
-    parts: dict[int, str] = {}
-    for number, part in ((aliases.champion, "champion"), (aliases.anchor, "anchor")):
-        if number is not None:
-            parts.setdefault(number, f"{part} (version {number})")
-    asked, notes = dict[str, Path](), list[str]()
-    anchor = champion = None
-    for number, name in parts.items():
+    asked, notes = dict[int, Asked](), list[str]()
+    champion = None
+    for number, name in _parts(aliases).items():
         try:
             version = _comparable(registry, number, problem)
+            path = _answered(version, dataset, problem, run / f"rival-{number}.npz")
         except PawloopError as error:
             notes.append(f"The {name} is not compared with: {error}")
             continue
-        asked[name] = _asked(version, dataset, problem, run / f"rival-{number}.npz")
-        if number == aliases.anchor:
-            anchor = asked[name]
+        asked[number] = Asked(name, path)
         if number == aliases.champion:
             champion = _model(version)
-    return Rivals(asked, notes, anchor, champion)
+    return Rivals(asked, notes, aliases.champion, champion)
+
+
+def _parts(aliases: Aliases) -> dict[int, str]:
+    """What people call anchor and champion, by number; who is both is called champion."""
+    parts = {"anchor": aliases.anchor, "champion": aliases.champion}
+    return {number: f"{part} (version {number})" for part, number in parts.items() if number is not None}
 
 
 def _comparable(registry: Registry, number: int, problem: Problem) -> Version:
@@ -95,7 +116,7 @@ def _comparable(registry: Registry, number: int, problem: Problem) -> Version:
     return version
 
 
-def _asked(version: Version, dataset: Dataset, problem: Problem, out: Path) -> Path:
+def _answered(version: Version, dataset: Dataset, problem: Problem, out: Path) -> Path:
     if out.exists():
         return out
     card = version.card

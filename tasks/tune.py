@@ -123,11 +123,14 @@ def search(found: Search, on_progress: Progress) -> None:
         )
 
 
-def leave(found: Search) -> list[Trial]:
-    """Write the best trials as candidates of the next nights; they are returned, the best first."""
-    best = list(dict.fromkeys(found.trial(one.params) for one in found.done))[: found.problem.tune.keep]
-    write_found(found.dataset.store, found.problem.name, best)
-    return best
+def best(found: Search) -> list[Trial]:
+    """The trials that become candidates of the next nights, the best first."""
+    return list(dict.fromkeys(found.trial(one.params) for one in found.done))[: found.problem.tune.keep]
+
+
+def leave(found: Search) -> None:
+    """Write them for the next nights. From then on they are what a later search is compared with."""
+    write_found(found.dataset.store, found.problem.name, best(found))
 
 
 def before(dataset: Dataset, problem: Problem, weights: Sequence[Pretrained]) -> Trial:
@@ -135,6 +138,13 @@ def before(dataset: Dataset, problem: Problem, weights: Sequence[Pretrained]) ->
     earlier = read_found(dataset.store, problem.name)
     known = trials(problem, weights, earlier)
     return next((one for one in earlier if one in known), known[0])
+
+
+def checkpoints(search: Search, recipe: Recipe) -> Path:
+    """Of the same name after a kill, so that a training goes on from its last epoch."""
+    place = search.folder / replace(recipe, budget_s=0.0).key(search.dataset, "")
+    place.mkdir(exist_ok=True)
+    return place
 
 
 def _take_up(search: Search) -> None:
@@ -181,9 +191,7 @@ def _trained(search: Search, trial: Trial, asked: optuna.Trial, deadline: float)
     problem = search.problem
     seconds = max(0.0, min(problem.tune.trial_s, deadline - time.monotonic()))
     recipe = Recipe((trial,), "always", problem.train.views, seconds, problem.classes, search.seed)
-    # Of the same name after a kill, so that it goes on from its last epoch, whatever time is left then.
-    place = search.folder / replace(recipe, budget_s=0.0).key(search.dataset, "")
-    place.mkdir(exist_ok=True)
+    place = checkpoints(search, recipe)
 
     def on_epoch(epoch: int, loss: float) -> bool:
         asked.report(loss, epoch)

@@ -29,11 +29,16 @@ FILES: Mapping[Precision, str] = {"float32": "model.onnx", "int8": "model.int8.o
 
 
 def graph(
-    classes: Sequence[str] = CLASSES, size: int = SIZE, tilt: float = 0.0, sharpness: float = 8.0
+    classes: Sequence[str] = CLASSES,
+    size: int = SIZE,
+    tilt: float = 0.0,
+    sharpness: float = 8.0,
+    tells_novelty: bool = False,
 ) -> onnx.ModelProto:
     """Mean colour [N, 3] as embedding, softmax of a line through it as probabilities [N, C].
 
-    tilt: pushes every answer towards the first class. sharpness: how sure the model is.
+    tilt: pushes every answer towards the first class. sharpness: how sure the model is. tells_novelty:
+    whether it has a third output, which is the greener the higher.
     """
     place = np.linspace(1, -1, len(classes), dtype=np.float32)  # [C] from red to blue
     weights = sharpness * np.stack([place, 0 * place, -place])  # [3, C]
@@ -52,14 +57,19 @@ def graph(
         helper.make_node("Add", ["turned", "bias"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
     ]
+    outputs = [
+        helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", len(classes)]),
+        helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", 3]),
+    ]
+    if tells_novelty:
+        constants["green"] = np.int64(1)
+        nodes.append(helper.make_node("Gather", ["embedding", "green"], ["novelty"], axis=1))
+        outputs.append(helper.make_tensor_value_info("novelty", TensorProto.FLOAT, ["N"]))
     body = helper.make_graph(
         nodes,
         "mean-colour",
         [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", size, size, 3])],
-        [
-            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", len(classes)]),
-            helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", 3]),
-        ],
+        outputs,
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
@@ -78,12 +88,14 @@ def publish(
     precisions: Sequence[Precision] = ("float32",),
     ask_cost: float = 0.25,
     wrong_self_test: Sequence[Precision] = (),
+    novelty_threshold: float | None = None,
 ) -> Version:
     """A new version in `store`, in nobody's service yet; versions of another `tilt` answer differently.
 
     model: other than `graph(classes, size, tilt)`. wrong_self_test: precisions whose card lies.
+    novelty_threshold: past it a photo is unfamiliar.
     """
-    model = model or graph(classes, size, tilt)
+    model = model or graph(classes, size, tilt, tells_novelty=novelty_threshold is not None)
     answers = Session(model.SerializeToString()).run(self_test_images(size))["probabilities"]  # [4, C]
     variants = {
         precision: Variant(
@@ -96,6 +108,7 @@ def publish(
         for precision in precisions
     }
     card = _card(name, classes, size, ask_cost, variants)
+    card = card.model_copy(update={"novelty_threshold": novelty_threshold})
 
     def stamp(folder: Path, numbered: Card) -> None:
         helper.set_model_props(

@@ -30,6 +30,9 @@ sources = ["sample://pets?count=240&seed=4"]
 backbone = "efficientnet_lite0"
 [train]
 fine_tune = "never"
+[evaluate]
+robustness_photos = 8
+occlusion_photos = 2
 [gate]
 margin = 0.15
 [tune]

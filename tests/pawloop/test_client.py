@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import json
 import threading
 import time
@@ -10,12 +11,13 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
 from pawloop import client as module
-from pawloop.client import AsyncClient, Client, Prediction
+from pawloop.client import AsyncClient, Client, Prediction, encoded
 from pawloop.errors import PhotoError, PhotoFormatError, PhotoTooLargeError, ServerError
 from tests import published
 from tests.serve.running import Running, running, settings
@@ -86,6 +88,30 @@ def test_a_path_bytes_an_image_or_pixels_are_answered_alike(server: Running, tmp
     assert len({answer.probability for answer in answers}) == 1
     assert isinstance(answers[0], Prediction)
     assert (answers[0].model, answers[0].version) == ("colours", 1)
+
+
+def test_an_image_in_memory_is_sent_as_its_camera_was_held() -> None:
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (40, 20), "red").save(file, "JPEG", exif=exif)
+    held = Image.open(io.BytesIO(encoded(Image.open(file))))
+    assert held.size == (20, 40)
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "1", "P", "I;16", "RGBA"])
+def test_an_image_in_memory_may_have_any_mode(mode: str) -> None:
+    assert Image.open(io.BytesIO(encoded(Image.new(mode, (8, 8))))).size == (8, 8)
+
+
+def test_clients_that_were_refused_together_do_not_come_back_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_LONGEST_WAIT_S", 5.0)
+    refusal = httpx.Response(503, headers={"retry-after": "1"})
+    waits = {module._wait_s(refusal, module._waits(5)) for _ in range(5)}
+    assert len(waits) == 5
+    assert all(wait and wait > 1 for wait in waits)
 
 
 def test_many_photos_come_back_in_order_with_errors_in_their_place(server: Running) -> None:

@@ -62,6 +62,13 @@ def test_taking_a_promotion_back_restores_what_was_before(registry: Registry) ->
     assert (aliases.champion, aliases.previous) == (2, 1)
 
 
+def test_taking_a_promotion_back_restores_the_anchor(registry: Registry) -> None:
+    registry.promote(1, "first", expected=None, anchor=1)
+    registry.promote(2, "no better than the first", expected=1, anchor=1)
+    registry.promote(3, "the best", expected=2, anchor=3)
+    assert registry.restore(2, "refused by the server", expected=3).anchor == 1
+
+
 def test_the_first_promotion_taken_back_leaves_no_champion(registry: Registry) -> None:
     registry.promote(1, "first", expected=None)
     aliases = registry.restore(None, "no", expected=1)

@@ -33,8 +33,9 @@ def test_with_keys_whatever_answers_or_shows_data_asks_for_one(tmp_path: Path) -
 def test_a_page_of_another_site_may_not_call(tmp_path: Path) -> None:
     published.champion(tmp_path / "store")
     with running(settings(tmp_path)) as server, server.client() as client:
-        foreign = client.post("/predict", content=RED, headers={"origin": "https://evil.example"})
-        assert foreign.status_code == 403
+        for origin in ("https://evil.example", "null", "http://[", "http://x]"):
+            foreign = client.post("/predict", content=RED, headers={"origin": origin})
+            assert foreign.status_code == 403, origin
         own = client.post("/predict", content=RED, headers={"origin": server.url})
         assert own.status_code == 200
         assert "access-control-allow-origin" not in own.headers

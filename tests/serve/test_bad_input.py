@@ -18,7 +18,7 @@ from tests import published
 BLACK = np.zeros((9, 7, 3), np.uint8)
 SEEDS = [
     published.photo("red"),
-    *(published.encoded(BLACK, kind) for kind in ("PNG", "WEBP", "GIF", "TIFF", "BMP")),
+    *(published.encoded(BLACK, kind) for kind in ("PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF")),
 ]
 BOUNDED = searching(
     max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -38,6 +38,14 @@ def test_every_awkward_file_gets_a_verdict(client: httpx.Client) -> None:
         assert response.status_code in (200, 400, 413), f"{path.name}: {response.text}"
         value = response.json()
         assert value.get("label") in ("cat", "dog") or value["detail"], path.name
+
+
+@pytest.mark.parametrize("place", range(0, 24, 3))
+def test_a_damaged_avif_is_answered_or_refused(client: httpx.Client, place: int) -> None:
+    rng = np.random.default_rng(0)
+    photo = bytearray(published.encoded(rng.integers(0, 256, (64, 64, 3), np.uint8), "AVIF"))
+    photo[photo.index(b"mdat") + 4 + place] ^= 0x55
+    _answered_or_refused(client, bytes(photo), "image/avif")
 
 
 @BOUNDED

@@ -112,6 +112,20 @@ def test_a_job_whose_deadline_passed_in_the_queue_costs_no_thread(serving: Servi
     with_engine(serving, act)
 
 
+def test_a_job_whose_deadline_passes_is_told_before_a_thread_is_free(serving: Serving) -> None:
+    async def act(engine: Engine) -> None:
+        first = engine.submit(lambda _: time.sleep(0.3), soon())
+        late, patient = (engine.submit(lambda _: True, soon(seconds)) for seconds in (0.05, 5))
+        await asyncio.sleep(0.1)
+        engine.expire()
+        with pytest.raises(OverloadedError, match="deadline passed"):
+            await late.future
+        assert not first.future.done()
+        assert (await patient.future).value
+
+    with_engine(serving, act)
+
+
 def test_a_dropped_job_frees_its_place_and_never_runs(serving: Serving) -> None:
     async def act(engine: Engine) -> None:
         ran = []

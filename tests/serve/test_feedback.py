@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import threading
 from pathlib import Path
 
@@ -38,7 +39,9 @@ def ask(server: Running, colour: str | tuple[int, int, int] = "red") -> str:
 
 def correct(server: Running, prediction_id: object, label: object) -> httpx.Response:
     with server.client() as client:
-        return client.post("/feedback", json={"id": prediction_id, "label": label})
+        # By itself httpx writes no escapes, so half a pair of surrogates cannot be sent.
+        content = json.dumps({"id": prediction_id, "label": label})
+        return client.post("/feedback", content=content, headers={"content-type": "application/json"})
 
 
 def test_a_correction_is_in_the_journal_when_it_is_acknowledged(journaled: Settings) -> None:
@@ -62,6 +65,8 @@ def test_a_correction_of_an_answer_that_is_not_written_yet_is_accepted(journaled
         ("7", "dog", "no id of a prediction"),
         ("00000000-0000-4000-8000-000000000000", "dog", "no id of a prediction"),
         (None, "dog", "both as text"),
+        (new_id(), "\ud800", "is no class"),
+        ("\ud800", "dog", "no id of a prediction"),
     ],
 )
 def test_a_correction_that_makes_no_sense_is_refused(

@@ -40,6 +40,30 @@ def test_a_large_body_behind_a_small_head_is_no_large_head(server: Running) -> N
     assert talk(server, head + photo).startswith(b"HTTP/1.1 200 ")
 
 
+def test_a_head_that_begins_behind_a_body_is_not_charged_for_it(server: Running) -> None:
+    photo = published.photo("red") + bytes(heads.LIMIT_BYTES)
+    whole = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(photo) + photo
+    with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
+        connection.sendall(whole + whole[:20])
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(whole[20:])
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_large_head_that_begins_behind_a_body_is_refused(server: Running) -> None:
+    photo = published.photo("red")
+    whole = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(photo) + photo
+    large = b"GET /healthz HTTP/1.1\r\nHost: x\r\nx-large: " + b"a" * heads.LIMIT_BYTES
+    with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
+        connection.sendall(whole + large)
+        time.sleep(0.1)
+        connection.sendall(b"\r\n\r\n")
+        told = b""
+        while piece := connection.recv(1 << 16):
+            told += piece
+        assert b"HTTP/1.1 431 " in told
+
+
 def test_heads_that_follow_on_one_connection_are_counted_each_for_itself(server: Running) -> None:
     ask = b"GET /healthz HTTP/1.1\r\nHost: x\r\nx-half: " + b"a" * (heads.LIMIT_BYTES // 2) + b"\r\n\r\n"
     with socket.create_connection(("127.0.0.1", server.port), 10) as connection:

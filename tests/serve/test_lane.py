@@ -140,6 +140,30 @@ def test_a_body_that_does_not_come_is_given_up_and_one_that_comes_in_pieces_is_n
         until(lambda: server.live.metrics.in_flight == 0)
 
 
+CHUNKED = b"GET /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def test_a_body_that_goes_on_after_its_answer_is_given_up(tmp_path: Path) -> None:
+    published.champion(tmp_path / "store")
+    with (
+        running(settings(tmp_path, upload_timeout_s=0.3)) as server,
+        socket.create_connection(("127.0.0.1", server.port), 5) as connection,
+    ):
+        connection.sendall(CHUNKED)
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(b"1\r\nx\r\n")
+        assert connection.recv(1 << 16) == b""  # or this waits for five seconds, and fails
+
+
+def test_a_body_that_ends_after_its_answer_leaves_its_connection_as_it_was(server: Running) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), 5) as connection:
+        connection.sendall(CHUNKED)
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(b"1\r\nx\r\n0\r\n\r\n")
+        connection.sendall(asked(published.photo("red")))
+        assert answers(connection, 1)[0].startswith(b"HTTP/1.1 200 ")
+
+
 def test_what_is_refused_at_once_keeps_its_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,6 +99,24 @@ def test_the_fastest_provider_that_passes_the_self_test_serves(
     assert (serving.precision, serving.provider) != ("int8", "openvino")
     asked = load(version, PLAIN.model_copy(update={"provider": "openvino", "precision": "float32"}))
     assert (asked.precision, asked.provider) == ("float32", "openvino")
+
+
+def test_a_variant_that_cannot_be_run_is_left_out_and_the_others_serve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Pretended(Session):
+        def __init__(self, model: Path, **named: Any) -> None:  # Any: of any type
+            super().__init__(model, **named)
+            self.is_broken = "int8" in str(model)
+
+        def run(self, images: np.ndarray, outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+            if self.is_broken:
+                raise RuntimeError("no kernel for this processor")
+            return super().run(images, outputs)
+
+    monkeypatch.setattr(loading, "Session", Pretended)
+    version = published.publish(tmp_path, precisions=["float32", "int8"])
+    assert load(version, PLAIN).precision == "float32"
 
 
 def test_a_provider_that_is_not_installed_is_named(tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests import published
@@ -41,3 +44,24 @@ def test_metrics_tell_what_happened(tmp_path: Path) -> None:
     assert seen[("pawloop_refusals_total",)] == 1
     assert seen[("pawloop_journal_lost_total",)] == 0
     assert seen[("pawloop_requests_in_flight",)] == 1
+
+
+@pytest.mark.parametrize("is_binary", [True, False])
+def test_pixels_are_timed_as_photos_are(client: httpx.Client, is_binary: bool) -> None:
+    size = published.SIZE
+    image: dict[str, Any] = {"name": "image", "datatype": "UINT8", "shape": [1, size, size, 3]}
+    headers = {}
+    body = bytes(size * size * 3)
+    if is_binary:
+        image["parameters"] = {"binary_data_size": len(body)}
+        head = json.dumps({"inputs": [image]}).encode()
+        headers["Inference-Header-Content-Length"] = str(len(head))
+        content = head + body
+    else:
+        content = json.dumps({"inputs": [{**image, "data": list(body)}]}).encode()
+    before = values(client)
+    asked = client.post("/v2/models/colours/infer", content=content, headers=headers)
+    assert asked.status_code == 200
+    for part in ("queue", "inference", "total"):
+        key = (f"pawloop_{part}_seconds_count",)
+        until(lambda key=key: values(client)[key] == before[key] + 1)  # type: ignore[misc]  # mypy issue 4226

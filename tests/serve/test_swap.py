@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from pawloop.errors import ProblemFileError
+from pawloop.errors import ProblemFileError, RegistryError
 from pawloop.registry import Registry, Version
+from serve import watcher
 from serve.app import create_app
 from tests import published
 from tests.serve.running import Running, running, settings, until
@@ -113,6 +116,35 @@ def test_a_withdrawn_champion_leaves_service(tmp_path: Path) -> None:
     with running(settings(tmp_path)) as server, server.client() as client:
         Registry(store, "colours").restore(None, "confirm failed", expected=first.number)
         until(lambda: client.get("/readyz").status_code == 503)
+
+
+@pytest.mark.parametrize("what", ["load", "aliases"])
+def test_a_fault_that_passes_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    store = tmp_path / "store"
+    published.champion(store)
+    with running(settings(tmp_path)) as server:
+        broken = threading.Event()
+        broken.set()
+        registry = server.live.watcher.registry
+        whole = {"load": watcher.load, "aliases": registry.aliases}[what]
+
+        def failing(*given: Any, **named: Any) -> Any:  # Any: of either
+            if broken.is_set():
+                raise {"load": OSError(24, "Too many open files"), "aliases": RegistryError("no")}[what]
+            return whole(*given, **named)
+
+        monkeypatch.setattr(watcher, "_TRY_AGAIN_S", 0.2)
+        promoted = published.publish(store)
+        monkeypatch.setattr(watcher if what == "load" else registry, what, failing)
+        published.promote(store, promoted)
+        time.sleep(0.8)
+        assert number(server) == 1
+        broken.clear()
+        until(lambda: number(server) == 2)
+        with server.client() as client:
+            assert client.get("/readyz").json()["refused"] == []
 
 
 def test_an_unreadable_alias_file_changes_nothing(tmp_path: Path) -> None:

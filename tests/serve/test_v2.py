@@ -176,6 +176,20 @@ def test_wrong_tensors_are_told_in_the_protocols_form(client: httpx.Client, call
     assert list(refused.json()) == ["error"]
 
 
+def test_more_photos_than_any_request_may_have_are_refused_before_they_are_looked_at(
+    client: httpx.Client,
+) -> None:
+    many = {"name": "photo", "datatype": "BYTES", "shape": [5_000_000]}
+    head = json.dumps({"inputs": [{**many, "parameters": {"binary_data_size": 20_000_000}}]}).encode()
+    headers = {"Inference-Header-Content-Length": str(len(head))}
+    refused = client.post(f"{MODEL}/infer", content=head + bytes(20_000_000), headers=headers)
+    assert refused.status_code == 413
+    in_json = _image(name="photo", datatype="BYTES", shape=[2_000], data=[""] * 2_000)
+    assert client.post(f"{MODEL}/infer", json=in_json).status_code == 413
+    fewer = _image(name="photo", datatype="BYTES", shape=[2], data=[""] * 2_000)
+    assert client.post(f"{MODEL}/infer", json=fewer).status_code == 400
+
+
 def test_wrong_bytes_are_told_too(client: httpx.Client) -> None:
     zeros = gzip.compress(bytes(50_000_000))
     header = json.dumps(_image(name="photo", datatype="BYTES", shape=[1])).encode()

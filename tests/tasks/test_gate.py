@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -83,6 +85,19 @@ def test_too_few_photos_cannot_tell_and_say_how_many_would_do() -> None:
     unsure = verdict(same, labels, [rival])
     assert unsure.outcome == "cannot tell"
     assert "133 test photos would be enough" in unsure.summary or "134 test photos" in unsure.summary
+
+
+def test_a_challenger_that_seems_a_little_worse_is_told_how_many_photos_would_do() -> None:
+    labels = labelled(500)
+    right = model(labels, 0.0, np.random.default_rng(0))
+    mine, theirs = right.copy(), right.copy()
+    mine[:12], theirs[12:20] = mine[:12, ::-1], theirs[12:20, ::-1]
+    champion = Rival("champion (version 1)", Answers.of(theirs), np.zeros(len(labels), np.bool_))
+    unsure = verdict(mine, labels, [champion])
+    assert unsure.outcome == "cannot tell"
+    found = re.search(r"(\d+) test photos would be enough", unsure.summary)
+    assert found
+    assert int(found[1]) > len(labels)
 
 
 def test_a_clearly_worse_challenger_is_refused() -> None:

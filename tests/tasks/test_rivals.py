@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from pawloop.decision import Costs
+from pawloop.registry import Registry
 from tasks.answer import Answers, save
-from tasks.rivals import Rivals
+from tasks.rivals import Asked, Rivals, rivals
+from tests import published
+from tests.tasks.albums import album, made, problem
 
 COSTS = Costs(((0.0, 1.0), (1.0, 0.0)), ask=0.5)
 LABELS = np.array([0, 0, 1, 1])
@@ -18,20 +21,41 @@ def told(*answered: int) -> Answers:
     return Answers.of(np.where(np.eye(2)[list(answered)] > 0, 0.9, 0.1))
 
 
-def kept(folder: Path, answers: Answers) -> Path:
-    path = folder / "rival.npz"
-    save(path, answers, labels=LABELS, seen=np.zeros(4, np.bool_))
-    return path
+def kept(folder: Path, number: int, answers: Answers, seen: tuple[int, ...] = ()) -> Asked:
+    path = folder / f"rival-{number}.npz"
+    save(path, answers, labels=LABELS, seen=np.isin(np.arange(4), seen))
+    return Asked(f"version {number}", path)
 
 
 def test_the_first_model_is_the_anchor() -> None:
-    assert Rivals().is_best(told(0, 0, 0, 0), COSTS)
+    assert Rivals().best(1, told(0, 0, 0, 0), COSTS) == 1
 
 
 def test_only_a_better_model_becomes_the_anchor(tmp_path: Path) -> None:
-    path = kept(tmp_path, told(0, 0, 1, 0))
-    rivals = Rivals({"champion (version 1)": path}, [], path)
-    assert rivals.is_best(told(0, 0, 1, 1), COSTS)
-    assert not rivals.is_best(told(0, 0, 1, 0), COSTS)
-    assert not rivals.is_best(told(1, 0, 1, 0), COSTS)
-    assert rivals.accuracies() == {"champion (version 1)": 0.75}
+    asked = Rivals({1: kept(tmp_path, 1, told(0, 0, 1, 0))})
+    assert asked.best(2, told(0, 0, 1, 1), COSTS) == 2
+    assert asked.best(2, told(0, 0, 1, 0), COSTS) == 1
+    assert asked.best(2, told(1, 0, 1, 0), COSTS) == 1
+    assert asked.accuracies() == {"version 1": 0.75}
+
+
+def test_a_champion_that_is_the_best_on_newer_photos_becomes_the_anchor(tmp_path: Path) -> None:
+    anchor, champion = kept(tmp_path, 1, told(1, 1, 1, 1)), kept(tmp_path, 2, told(0, 0, 1, 1))
+    assert Rivals({1: anchor, 2: champion}).best(3, told(0, 0, 1, 0), COSTS) == 2
+
+
+def test_photos_that_one_of_them_was_trained_on_decide_nothing(tmp_path: Path) -> None:
+    mostly = Rivals({1: kept(tmp_path, 1, told(0, 0, 1, 0), seen=(0, 1, 2))})
+    assert mostly.best(2, told(1, 1, 0, 1), COSTS) == 2
+    wholly = Rivals({1: kept(tmp_path, 1, told(1, 1, 0, 0), seen=(0, 1, 2, 3))})
+    assert wholly.best(2, told(0, 0, 1, 1), COSTS) == 1
+
+
+def test_a_rival_whose_photos_are_no_longer_known_is_told_and_left_out(tmp_path: Path) -> None:
+    asked, store = problem(album(tmp_path / "photos", each=20)), tmp_path / "store"
+    dataset = made(asked, store)
+    published.champion(store, asked.name)
+    found = rivals(Registry(store, asked.name), asked, dataset, tmp_path)
+    assert found.asked == {}
+    assert found.before == 1
+    assert "is not compared with" in found.notes[0]

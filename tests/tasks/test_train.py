@@ -34,6 +34,7 @@ from tasks import (
     finetune,
     inputs,
     provenance,
+    racer,
     split,
     train,
     trials,
@@ -57,6 +58,9 @@ image_size = 128
 [train]
 fine_tune = "never"
 views = 1
+[evaluate]
+robustness_photos = 8
+occlusion_photos = 2
 """
 
 
@@ -301,6 +305,34 @@ def test_a_night_tries_every_size_and_rate_and_says_what_had_to_wait(
     rested = replace(hurried, fine_tune="never", budget_s=600)
     story = train.train(dataset, rested, [pretrained], "rested").story
     assert {one["image_size"] for one in story["candidates"]} == {128, 64, 96}
+
+
+def test_the_worse_half_stops_after_each_round_also_when_the_race_is_killed_in_one(
+    problem: Problem, dataset: Dataset, pretrained: Pretrained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(racer, "_MOST_EPOCHS", 4)
+    monkeypatch.setattr(contest, "measured_pace", lambda *_: ("float32", 0.1))
+    four = sections.Train(fine_tune="always", rates=(4e-4, 2e-4, 1e-4, 5e-5), views=0, budget_s=600)
+    small = problem.model.model_copy(update={"image_size": 64})
+    recipe = recipes.plan(problem.model_copy(update={"train": four, "model": small}), [pretrained], 0)
+    epochs: list[str] = []
+
+    def killed(stage: str, *_: int) -> None:
+        if stage.startswith("fine-tuning"):
+            epochs.append(stage)
+            if len(epochs) == 5:  # one of the two that are left has its second
+                raise KeyboardInterrupt
+
+    whole = train.train(dataset, recipe, [pretrained], "whole race")
+    with pytest.raises(KeyboardInterrupt):
+        train.train(dataset, recipe, [pretrained], "killed race", killed)
+    resumed = train.train(dataset, recipe, [pretrained], "killed race", killed)
+    ran = [[len(one["curve"]["train_loss"]) for one in race.story["candidates"]] for race in (whole, resumed)]
+    assert ran[0] == ran[1]
+    assert sorted(ran[0]) == [0, 1, 1, 2, 4]
+    assert len(epochs) == 8
+    files = [(one.folder / weights.NETWORK_FILE).read_bytes() for one in (whole, resumed)]
+    assert files[0] == files[1]
 
 
 def test_what_a_search_found_is_tried_before_the_problems_other_candidates(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -45,7 +46,8 @@ def search(problem: Problem, dataset: Dataset) -> tune.Search:
 def test_a_search_tries_the_candidate_before_first_and_leaves_the_best(search: tune.Search) -> None:
     first = search.study.get_trials()[0]
     assert search.trial(first.params) == tune.before(search.dataset, search.problem, search.weights)
-    [best] = tune.leave(search)
+    tune.leave(search)
+    [best] = tune.best(search)
     assert best == search.trial(search.study.best_params)
     next_night = recipe.plan(
         search.problem, search.weights, 0, trials.read_found(search.dataset.store, search.problem.name)
@@ -88,6 +90,20 @@ def test_what_was_gained_is_told_with_its_interval(search: tune.Search) -> None:
     for heading in ("## History", "## Importance", "## Parallel coordinates"):
         assert heading in page
     assert len(page) <= 200_000
+
+
+def test_a_candidate_before_that_cannot_be_trained_is_told_and_what_was_found_is_left(
+    search: tune.Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverges(*_: object) -> None:
+        raise TrainingError("fine-tuning diverged")
+
+    [found] = tune.best(search)
+    before = replace(found, tuning=replace(found.tuning, rate=found.tuning.rate / 2))
+    monkeypatch.setattr(gain, "gain", diverges)
+    line = gain.told(search, before, found, lambda *_: None)
+    assert line.startswith(f"{found.name}. Not compared with the candidate before")
+    assert line.endswith("fine-tuning diverged")
 
 
 def test_a_time_too_short_for_one_trial_is_told(problem: Problem, dataset: Dataset, tmp_path: Path) -> None:

@@ -1,0 +1,34 @@
+"""Which of a version's files may serve."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+
+from pawloop.card import Precision, Variant, Verdict
+from tasks.variants import withheld
+from tests.tasks import small
+
+Outcome = Literal["promote", "cannot tell", "refuse"]
+BOTH: dict[Precision, Variant] = {"float32": small.variant(), "int8": small.variant()}
+
+
+def verdicts(float32: Outcome, int8: Outcome) -> dict[Precision, Verdict]:
+    return {
+        "float32": Verdict(outcome=float32, summary="of float32", bars=[]),
+        "int8": Verdict(outcome=int8, summary="refused: slice source = night", bars=[]),
+    }
+
+
+@pytest.mark.parametrize("int8", ["cannot tell", "refuse"])
+def test_int8_that_the_gate_thinks_less_of_than_of_float32_does_not_serve(int8: Outcome) -> None:
+    kept = withheld(BOTH, verdicts("promote", int8))
+    assert kept["float32"] == BOTH["float32"]
+    assert not kept["int8"].admitted
+    assert kept["int8"].reason == "by the gate refused: slice source = night"
+
+
+@pytest.mark.parametrize("both", ["promote", "cannot tell", "refuse"])
+def test_int8_that_is_judged_as_float32_is_goes_with_it(both: Outcome) -> None:
+    assert withheld(BOTH, verdicts(both, both)) == BOTH
