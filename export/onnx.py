@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import nn
 
 from export.backbone import Architecture, Network, pool
@@ -23,7 +23,8 @@ from pawloop import durable
 from pawloop.errors import ExportError
 
 OPSET = 17
-NEIGHBOURS = 5
+NEIGHBOURS = 10
+LEAST_LENGTH = 1e-12  # of an embedding, so that one of zeros is strange and not a NaN
 _IR_VERSION = 10  # the newest that Triton's and OpenVINO's current releases read
 
 
@@ -98,13 +99,15 @@ def with_novelty(
     """A classifier's graph with a third output, `novelty` float32 [N], from 0 to 1.
 
     It is the share of `distances` [Q], those of validation photos, that the photo's own exceeds. A
-    photo's distance is one less its mean cosine to the five nearest rows of `bank` [M, D], directions of
-    unit length from `centre` [D] to embeddings of training photos.
+    photo's distance is one less its mean cosine to the ten nearest rows of `bank` [M, 2 D]. A row is a
+    training photo's embedding seen from zero and seen from `centre` [D], both at length one, and its cosine
+    the mean of the two.
     """
     graph = model.graph
     constants = {
         "novelty.centre": centre.astype(np.float32)[None],
-        "novelty.bank": np.ascontiguousarray(bank.T, np.float16),  # halves the file's growth
+        "novelty.bank": np.ascontiguousarray(0.5 * bank.T, np.float16),  # halves the file's growth
+        "novelty.least": np.float32(LEAST_LENGTH),
         "novelty.distances": distances.astype(np.float32)[None],
         "novelty.k": np.array([min(NEIGHBOURS, len(bank))], np.int64),
         "novelty.one": np.float32(1.0),
@@ -114,9 +117,10 @@ def with_novelty(
     make = helper.make_node
     graph.node.extend(
         [
+            *_direction("embedding", "novelty.from_zero"),
             make("Sub", ["embedding", "novelty.centre"], ["novelty.shifted"]),
-            make("ReduceL2", ["novelty.shifted"], ["novelty.length"], axes=[1], keepdims=1),
-            make("Div", ["novelty.shifted", "novelty.length"], ["novelty.direction"]),
+            *_direction("novelty.shifted", "novelty.from_centre"),
+            make("Concat", ["novelty.from_zero", "novelty.from_centre"], ["novelty.direction"], axis=1),
             make("Cast", ["novelty.bank"], ["novelty.rows"], to=TensorProto.FLOAT),
             make("MatMul", ["novelty.direction", "novelty.rows"], ["novelty.cosines"]),
             make("TopK", ["novelty.cosines", "novelty.k"], ["novelty.nearest", "novelty.which"], axis=1),
@@ -130,6 +134,15 @@ def with_novelty(
     )
     graph.output.append(helper.make_tensor_value_info("novelty", TensorProto.FLOAT, ["N"]))
     return model
+
+
+def _direction(values: str, out: str) -> list[NodeProto]:
+    """Rows at length one; a row of zeros stays one."""
+    return [
+        helper.make_node("ReduceL2", [values], [f"{out}.norm"], axes=[1], keepdims=1),
+        helper.make_node("Max", [f"{out}.norm", "novelty.least"], [f"{out}.length"]),
+        helper.make_node("Div", [values, f"{out}.length"], [out]),
+    ]
 
 
 def set_temperature(model: ModelProto, temperature: float) -> None:

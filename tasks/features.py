@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -101,10 +101,30 @@ def _computed(extractor: Extractor, dataset: Dataset, rows: list[Wanted]) -> Ite
         answer: NDArray[np.float32] = session.run(pixels[None], [extractor.output])[extractor.output][0]
         return answer.astype(np.float16)
 
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        todo = iter(rows)
-        while batch := list(islice(todo, _PART_ROWS)):
-            yield {row.key: value for row, value in zip(batch, pool.map(one, batch), strict=True)}
+    pool = ThreadPoolExecutor(usable_cores())
+    try:
+        yield from _parts(pool, one, rows)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _parts(
+    pool: Executor, one: Callable[[Wanted], NDArray[np.float16]], rows: list[Wanted]
+) -> Iterator[_Rows]:
+    """Parts of the rows, each given while the next is computed, so that nobody waits for the disk."""
+    before: tuple[list[Wanted], Iterator[NDArray[np.float16]]] | None = None
+    todo = iter(rows)
+    while batch := list(islice(todo, _PART_ROWS)):
+        values = pool.map(one, batch)
+        if before:
+            yield _keyed(*before)
+        before = batch, values
+    if before:
+        yield _keyed(*before)
+
+
+def _keyed(batch: list[Wanted], values: Iterable[NDArray[np.float16]]) -> _Rows:
+    return {row.key: value for row, value in zip(batch, values, strict=True)}
 
 
 def _write(folder: Path, rows: _Rows) -> None:

@@ -109,6 +109,7 @@ def test_novelty_in_the_graph_is_what_the_training_side_worked_out(tmp_path: Pat
     away = familiar.distances(told["embedding"], bank, graphs.NEIGHBOURS)
     assert told["novelty"] == pytest.approx((away[:, None] > spread[None]).mean(axis=1), abs=1e-6)
     assert set(Session(path).outputs) == {"probabilities", "embedding", "novelty"}
+    assert familiar.distances(np.zeros_like(seen[:1]), bank, graphs.NEIGHBOURS) > away.max()
 
 
 def test_int8_answers_much_as_float32_and_weighs_a_third(tmp_path: Path) -> None:
