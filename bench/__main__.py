@@ -69,11 +69,12 @@ def _server(out: Path, quick: bool, only: list[str], rounds: int, seconds: float
 def _training(out: Path, quick: bool, only: list[str], budget_s: float, fold_count: int) -> None:
     from bench import training
 
-    unknown = set(only) - set(training.PARTS)
+    known = (*training.PARTS, *training.PROBLEMS)
+    unknown = set(only) - set(known)
     if unknown:
-        raise typer.BadParameter(f"{', '.join(unknown)}: of training there are {', '.join(training.PARTS)}")
-    if "rival" in only and "folds" not in only:
-        raise typer.BadParameter("the rival trains on the folds' photos: --only folds --only rival")
+        raise typer.BadParameter(f"{', '.join(unknown)}: of training there are {', '.join(known)}")
+    if "folds" not in only and {"rival", *training.PROBLEMS} & set(only):
+        raise typer.BadParameter("these are of the folds: --only folds --only rival --only digits")
     training.run(out, quick, only, budget_s, fold_count, lambda line: typer.echo(line, err=True))
 
 

@@ -123,7 +123,10 @@ class Contest:
         return Entry("frozen", net, network, accuracy, loss, time.monotonic() - started, more=more)
 
     def tuned(self, entries: Sequence[Entry], until: float) -> list[Entry]:
-        """Fine-tuned candidates, each from its network's best head, raced until `until`."""
+        """Fine-tuned candidates, each from its network's best head, raced until `until`.
+
+        Raises BudgetError when there is no time for one epoch of any.
+        """
         starts = {entry.net: entry for entry in entries}
         order = sorted(
             (trial for trial in self.recipe.trials if trial.net in starts),
@@ -137,7 +140,7 @@ class Contest:
         self._race(runs, until - sum(run.seconds for run in runs))
         self.notes += self.inputs.left_out
         tuned = [run.entry() for run in runs if run.tuning.epochs]
-        if not tuned and self.recipe.fine_tune == "always":
+        if not tuned:
             raise self._too_short(pace.epoch_s)
         return tuned
 

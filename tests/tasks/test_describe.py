@@ -84,7 +84,7 @@ def test_the_card_says_all_that_a_model_card_should(
     for digest in (
         card.code_version,
         card.weights_sha256,
-        sha256(judged.path.parent / "candidate/model.onnx"),
+        sha256(judged.path.parents[1] / "candidate/model.onnx"),
     ):
         assert f"`{digest}`" in words
     assert "| low pixels |" in words or "| label = cat |" in words
@@ -130,7 +130,7 @@ def test_a_persons_reason_stays_in_the_card_and_in_its_words(
     )
     folder = tmp_path / "runs" / "run-1" / "candidate"
     folder.mkdir(parents=True)
-    (folder / "model.onnx").write_bytes((judged.path.parent / "candidate/model.onnx").read_bytes())
+    (folder / "model.onnx").write_bytes((judged.path.parents[1] / "candidate/model.onnx").read_bytes())
     (folder / "card.json").write_text(refused.model_dump_json())
 
     version = release.promote_by_hand(tmp_path, Registry(tmp_path, "test"), "run-1", "seen by eye")

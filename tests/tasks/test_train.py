@@ -380,6 +380,18 @@ def test_a_budget_too_short_for_an_epoch_is_told_before_time_is_spent(
     assert not (dataset.store / "trained" / "short" / "training.json").exists()
 
 
+def test_time_that_is_out_before_the_first_epoch_is_told(
+    problem: Problem, dataset: Dataset, pretrained: Pretrained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(racer.Racer, "go_on", lambda *_: False)  # another process took the cores, say
+    plain = replace(recipes.plan(problem, [pretrained], 0), budget_s=600.0)
+    monkeypatch.setattr(contest, "_GOOD_ENOUGH", 2.0)
+    story = train.train(dataset, replace(plain, fine_tune="auto"), [pretrained], "no time").story
+    assert "too short for fine-tuning" in story["note"]
+    with pytest.raises(contest.BudgetError, match="too short for fine-tuning"):
+        train.train(dataset, replace(plain, fine_tune="always"), [pretrained], "no time at all")
+
+
 def test_weights_that_are_no_numbers_promote_nothing(
     problem: Problem, dataset: Dataset, pretrained: Pretrained
 ) -> None:
