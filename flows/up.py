@@ -21,7 +21,8 @@ from pawloop import problem as problems
 from pawloop.errors import PawloopError, ServerError
 from pawloop.registry import Registry
 from pawloop.settings import Settings, require_store
-from tasks import manifest, place
+from tasks import place
+from tasks.example import example
 
 _READY_S = 90.0
 
@@ -116,11 +117,11 @@ class _Story:
         return "\n".join(lines)
 
     def _photo(self) -> Path:
-        """A photo to try: one of the problem's own that no training has seen."""
-        card = Registry(self.settings.store, self.name).champion(check=False)
-        assert card is not None  # the server answers with it
-        dataset = manifest.Dataset(self.settings.store, self.name, card.card.dataset.id)
-        path = place.path_of(dataset.photos("test")[0].location, self.settings.store.resolve())
+        """A photo to try: one of the problem's own that no training has seen, and that is answered."""
+        version = Registry(self.settings.store, self.name).champion(check=False)
+        assert version is not None  # the server answers with it
+        store = self.settings.store.resolve()
+        path = place.path_of(example(store, version.card).location, store)
         here = Path.cwd()
         return path.relative_to(here) if path.is_relative_to(here) else path
 

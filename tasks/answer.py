@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,8 @@ from pawloop.image import Resize, decode
 from pawloop.session import Session
 from pawloop.settings import usable_cores
 from tasks.manifest import Dataset, Photo
+
+TOLD: Final = "told"  # the folder in a run's of what its files answered
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,11 @@ def outputs(
             if on_progress:
                 on_progress(done, len(photos))
     return {name: np.concatenate(rows) for name, rows in found.items()}
+
+
+def kept(run: Path, precision: str) -> Path:
+    """Where a run keeps what one of its files answered to the test photos."""
+    return run / TOLD / f"answers-{precision}.npz"
 
 
 def save(path: Path, told: Answers, **columns: NDArray[np.generic]) -> None:

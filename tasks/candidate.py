@@ -27,6 +27,7 @@ from pawloop.errors import ExportError
 from pawloop.image import Resize, decode
 from pawloop.problem import Problem
 from pawloop.session import Session
+from tasks.answer import TOLD
 from tasks.manifest import Dataset, Photo
 from tasks.provenance import code_version
 from tasks.train import Trained
@@ -34,7 +35,6 @@ from tasks.weights import NETWORK_FILE
 
 FILES: dict[Precision, str] = {"float32": "model.onnx", "int8": "model.int8.onnx"}
 _CALIBRATED = "calibrated.json"
-_TOLD = "told"
 _PARITY_PHOTOS = 32
 _RANGE_PHOTOS = 32  # from which int8 takes its ranges; more changed no probability noticeably
 
@@ -54,7 +54,7 @@ class Candidate:
     @property
     def told(self) -> Path:
         """The folder of what its files answered, which hangs on them."""
-        return self.folder.parent / _TOLD
+        return self.folder.parent / TOLD
 
 
 class Calibrated(BaseModel):
@@ -122,7 +122,7 @@ def export(trained: Trained, dataset: Dataset, problem: Problem, run: Path) -> C
 def _clear(run: Path) -> None:
     """Remove what hangs on a candidate that is to be made again, but not the word that the run began."""
     (run / _CALIBRATED).unlink(missing_ok=True)
-    for name in ("candidate", _TOLD):
+    for name in ("candidate", TOLD):
         shutil.rmtree(run / name, ignore_errors=True)
 
 

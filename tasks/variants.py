@@ -22,7 +22,7 @@ from pawloop.errors import ExportError
 from pawloop.problem import Problem
 from pawloop.session import Session
 from tasks import familiar
-from tasks.answer import Answers, answers, load, log_probabilities, outputs, save
+from tasks.answer import Answers, answers, kept, load, log_probabilities, outputs, save
 from tasks.calibrate import fit_temperature
 from tasks.candidate import FILES, Candidate, calibrated, keep_calibrated
 from tasks.evaluate import Evaluation, evaluate, largest_cost
@@ -108,7 +108,7 @@ def judge(
     """
     found: dict[Precision, Judged] = {}
     for precision in variants:
-        path = candidate.told / f"answers-{precision}.npz"
+        path = kept(candidate.folder.parent, precision)
         if not path.exists():
             _ask(precision, candidate, dataset, problem, path, on_progress)
         told, columns = load(path)
