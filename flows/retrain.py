@@ -27,6 +27,7 @@ from pawloop.problem import Problem
 from pawloop.registry import Registry
 from pawloop.settings import Settings
 from tasks import (
+    admission,
     allowed,
     cardtext,
     describe,
@@ -38,7 +39,6 @@ from tasks import (
     runs,
     shadow_verdict,
     shadowing,
-    slices,
     trials,
     weigh,
 )
@@ -46,7 +46,6 @@ from tasks import candidate as candidates
 from tasks import collect as collecting
 from tasks import curate as curating
 from tasks import explore as exploring
-from tasks import gate as gating
 from tasks import recipe as recipes
 from tasks import rivals as rivalry
 from tasks import split as splitting
@@ -55,7 +54,6 @@ from tasks import validate as validating
 from tasks import variants as variety
 from tasks import weights as pretraining
 from tasks.candidate import Candidate
-from tasks.gate import Challenger
 from tasks.manifest import Dataset
 from tasks.recipe import Recipe
 from tasks.rivals import Rivals
@@ -234,22 +232,10 @@ def gate(
     candidate: Candidate,
 ) -> tuple[Verdict, dict[Precision, Variant]]:
     facts = weigh.weigh(candidate, rivals.champion)
-    sliced, asked = slices.slices(dataset.photos("test")), rivals.load()
-    verdicts = {
-        precision: gating.judge(
-            Challenger(one.answers(), one.evaluation, facts),
-            one.labels(),
-            asked,
-            sliced,
-            spec.costs,
-            spec.gate,
-        )
-        for precision, one in judged.items()
-    }
-    found = variety.withheld(variants, verdicts)
-    for precision, verdict in verdicts.items():
+    found = admission.verdicts(judged, rivals, dataset, spec, facts)
+    for precision, verdict in found.items():
         get_run_logger().info("Verdict on %s: %s", precision, verdict.summary)
-    return verdicts["float32"], found
+    return found["float32"], admission.withheld(variants, found)
 
 
 @task(name="publish", cache_policy=NO_CACHE)

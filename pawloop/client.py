@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from pawloop.errors import PhotoError, PhotoFormatError, PhotoTooLargeError, ServerError
+from pawloop.image import DECODER_ERRORS
 
 Photo = Path | str | bytes | Image.Image | NDArray[np.uint8]
 
@@ -36,6 +37,9 @@ _FIRST_WAIT_S: Final = 0.2
 _LONGEST_WAIT_S: Final = 5.0
 _AT_ONCE: Final = 8
 _PNG_MODES: Final = ("1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA")
+_IN_PNG: Final = {
+    "CMYK": "RGB", "YCbCr": "RGB", "HSV": "RGB", "LAB": "RGB", "PA": "RGBA", "La": "LA", "RGBa": "RGBA",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -179,10 +183,12 @@ def encoded(photo: Photo) -> bytes:
     file = io.BytesIO()
     try:
         upright = ImageOps.exif_transpose(photo)  # a PNG would lose the camera's note of how it was held
-        kept = upright if upright.mode in _PNG_MODES else upright.convert("RGB")
+        kept = upright if upright.mode in _PNG_MODES else upright.convert(_IN_PNG[upright.mode])
         kept.save(file, "PNG", compress_level=1)
-    except (OSError, ValueError) as error:
-        raise PhotoError(f"this Pillow image of mode {photo.mode} cannot be sent: {error}") from None
+    except KeyError:
+        raise PhotoFormatError(f'convert this Pillow image of mode {photo.mode} to "L" or "RGB"') from None
+    except DECODER_ERRORS as error:
+        raise PhotoError(f"this Pillow image cannot be read: {error}") from None
     return file.getvalue()
 
 

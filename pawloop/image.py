@@ -55,7 +55,7 @@ _UPRIGHT: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 _QUARTER_TURNS: Final = tuple(_UPRIGHT[tag] for tag in (5, 6, 7, 8))
-_DECODER_ERRORS = (
+DECODER_ERRORS = (
     OSError,
     ValueError,
     TypeError,
@@ -185,7 +185,7 @@ def frame_count(photo: Image.Image) -> int:
         return 1
     try:
         return int(getattr(photo, "n_frames", 1))
-    except _DECODER_ERRORS:
+    except DECODER_ERRORS:
         return 1
 
 
@@ -217,7 +217,7 @@ def _translated() -> Iterator[None]:
         ) from None
     except Image.DecompressionBombError as error:
         raise PhotoTooLargeError(f"the photo is too large to decode: {error}") from None
-    except _DECODER_ERRORS as error:
+    except DECODER_ERRORS as error:
         raise PhotoError(f"the photo is damaged: {error or type(error).__name__}") from None
 
 
@@ -225,7 +225,7 @@ def _turn(photo: Image.Image) -> Image.Transpose | None:
     # Only after load(): some decoders find the tag at the end of the file.
     try:
         return _UPRIGHT.get(photo.getexif().get(_ORIENTATION_TAG, 1))
-    except _DECODER_ERRORS:
+    except DECODER_ERRORS:
         return None  # pixels are fine where only the camera's notes are damaged
 
 

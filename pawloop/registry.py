@@ -171,7 +171,8 @@ class Registry:
         """Put an earlier champion (None: nobody) back in the place of `expected`."""
         aliases = self.aliases()
         held = [m.anchor for m in aliases.history if m.champion == expected and m.anchor != expected]
-        gone = {"anchor": held[-1] if held else number} if aliases.anchor == expected else {}
+        # Moves of older files do not tell their anchor.
+        gone = {"anchor": (held[-1] if held else None) or number} if aliases.anchor == expected else {}
         older = [m.before for m in aliases.history if m.champion == number and m.before != expected]
         return self._move(number, reason, expected, {"previous": older[-1] if older else None, **gone})
 

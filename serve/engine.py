@@ -14,7 +14,6 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Final, Generic, TypeVar
@@ -195,9 +194,11 @@ class Engine:
         now = time.monotonic()
         for job in list(self._waiting):
             if now > job.deadline:
-                with suppress(ValueError):  # a thread has taken it meanwhile
+                try:
                     self._waiting.remove(job)
-                    job.settle(self._too_late())
+                except ValueError:  # a thread has taken it meanwhile
+                    continue
+                self._settle(job, self._too_late())
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """Finish what is queued, then end the threads."""
@@ -218,6 +219,13 @@ class Engine:
             self._running.discard(number)
             del job  # or an idle thread would keep its last photo and model alive
 
+    def _settle(self, job: Job[object], outcome: Done[object] | BaseException) -> None:
+        try:
+            job.settle(outcome)
+        # whoever works on the others must go on
+        except Exception:
+            log.exception("an answer could not be given")
+
     def _too_late(self) -> OverloadedError:
         return OverloadedError("the deadline passed while the photo waited", self.job_s)
 
@@ -234,8 +242,5 @@ class Engine:
             worked = time.monotonic() - started
             self.job_s += _MEMORY * (worked - self.job_s)
             outcome = Done(value, started - job.queued_at, worked)
-        try:
-            job.settle(outcome)
-        except Exception:
-            log.exception("an answer could not be given")
+        self._settle(job, outcome)
         del outcome  # an error holds this frame by its traceback, and the photo with it

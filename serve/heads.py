@@ -30,6 +30,7 @@ class LimitedHeads(HttpToolsProtocol):
         self._head_bytes = 0  # of a head that has begun and is not whole
         self._began_behind = False  # the end of another request in the same read, so not all of it is counted
         self._has_ended = False  # a request in this read
+        self._is_refused = False  # a head; whatever is read behind it means nothing
         self._is_in_head = True
         self._timer: asyncio.TimerHandle | None = None
 
@@ -67,6 +68,8 @@ class LimitedHeads(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """A head is whole."""
         self._is_in_head = False
+        if self._is_refused:
+            return
         # A body that came with its head was counted, too.
         may_be_large = self._head_bytes > LIMIT_BYTES or self._began_behind
         if may_be_large and _size(self.headers, self.url) > LIMIT_BYTES:
@@ -75,14 +78,14 @@ class LimitedHeads(HttpToolsProtocol):
             self.begin()
 
     def on_body(self, body: bytes) -> None:
-        """A piece of a body, or of that of a first head that was refused."""
-        if self.cycle is not None:
+        """A piece of a body."""
+        if not self._is_refused:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """A body is whole, or that of a first head that was refused."""
+        """A body is whole."""
         self._has_ended = True
-        if self.cycle is not None:
+        if not self._is_refused:
             self.end()
 
     def begin(self) -> None:
@@ -94,6 +97,7 @@ class LimitedHeads(HttpToolsProtocol):
         super().on_message_complete()
 
     def _refuse(self) -> None:
+        self._is_refused = True
         if not self.transport.is_closing():
             self.transport.write(_TOO_LARGE)
             self.transport.close()

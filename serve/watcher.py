@@ -113,6 +113,7 @@ class Watcher:
             # the watcher must survive a full disk or a vanished folder; the model in service stays
             except Exception:
                 log.exception("could not follow %s", self.registry.folder)
+                self._again_at = time.monotonic() + _TRY_AGAIN_S
 
     def _stamp(self) -> tuple[int, int] | None:
         """What changes whenever aliases.json is replaced: its inode and its time."""
@@ -158,7 +159,7 @@ class Watcher:
         # whatever a damaged file makes a library raise: it is refused, and the server lives on
         except Exception as error:
             self._refuse(number, error)
-            if isinstance(error, OSError):  # which passes, unlike a damaged file
+            if _may_pass(error):
                 self._again_at = time.monotonic() + _TRY_AGAIN_S
             return None
         self.refused = [refusal for refusal in self.refused if refusal.version != number]
@@ -185,3 +186,10 @@ class Watcher:
         self.refused = [*others, refusal][-_REFUSALS_KEPT:]
         log.error("version %d is refused: %s", number, reason, exc_info=not isinstance(error, PawloopError))
         self._on_refusal(refusal)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether it is a fault of the moment, as a full table of open files is, and no damaged version's."""
+    known = (error, error.__cause__, error.__context__)
+    passing = [one for one in known if isinstance(one, OSError | MemoryError)]
+    return bool(passing) and not any(isinstance(one, FileNotFoundError) for one in passing)

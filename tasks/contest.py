@@ -141,7 +141,7 @@ class Contest:
         self.notes += self.inputs.left_out
         tuned = [run.entry() for run in runs if run.tuning.epochs]
         if not tuned:
-            raise self._too_short(pace.epoch_s)
+            raise self._no_epoch(runs, pace)
         return tuned
 
     def _racer(self, trial: Trial, start: Entry, pace: Pace, timed: Net) -> Racer:
@@ -171,6 +171,10 @@ class Contest:
         _, epoch_s = measured_pace(network, few, self.inputs.counts(net, network))
         if epoch_s > self.recipe.budget_s:
             raise self._too_short(epoch_s)
+
+    def _no_epoch(self, runs: Sequence[Racer], pace: Pace) -> BudgetError:
+        why = [run.unfinished for run in runs if run.unfinished]
+        return BudgetError(f"no epoch of fine-tuning: {why[0]}") if why else self._too_short(pace.epoch_s)
 
     def _too_short(self, epoch_s: float) -> BudgetError:
         return BudgetError(

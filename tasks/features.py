@@ -34,7 +34,7 @@ Progress = Callable[[int, int], None]
 
 
 class UnfinishedError(TrainingError):
-    """The time was out; what was computed is kept, so that the next night goes on from there."""
+    """The time was out; the parts that are written are kept, so that the next night goes on from there."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ def features(
     """Rows [N, …] in the order wanted: those kept are read, the others computed and kept.
 
     A part is written every 512 rows, so a run that is killed goes on from there. until: time of
-    `time.monotonic` after which no part is begun. Raises UnfinishedError then, and DatasetError for a photo
-    that has changed since its version was made.
+    `time.monotonic` after which no further part is written. Raises UnfinishedError then, and DatasetError for
+    a photo that has changed since its version was made.
     """
     folder = dataset.store / "features" / extractor.key
     known = _known(folder, {row.key for row in wanted})

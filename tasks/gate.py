@@ -78,12 +78,12 @@ def judge(
 
 @dataclass(frozen=True)
 class _Paired:
-    """enough: photos that would show it to be no worse, if it is."""
+    """enough: photos that would show it to be no worse; None where it seems worse by more than the margin."""
 
     bars: list[Bar]
     is_worse: bool
     is_proven: bool
-    enough: int
+    enough: int | None
     count: int
 
 
@@ -106,10 +106,10 @@ def _against(rival: Rival, difference: NDArray[np.float64], costs: Costs, asked:
     return _Paired([bar], low > 0, is_proven, needed, len(difference))
 
 
-def _enough(difference: NDArray[np.float64], largest: float, margin: float) -> int:
+def _enough(difference: NDArray[np.float64], largest: float, margin: float) -> int | None:
     """First as if the two were equal; where so many photos were seen already, as they differ."""
     equal = enough(np.concatenate([difference, -difference]), largest, margin)
-    return equal if equal > len(difference) else enough(difference, largest, margin)
+    return equal if equal and equal > len(difference) else enough(difference, largest, margin)
 
 
 def _calibration(rival: Rival, answers: Answers, labels: NDArray[np.int64]) -> Bar:
@@ -167,11 +167,16 @@ def _verdict(bars: list[Bar], paired: list[_Paired]) -> Verdict:
         return Verdict(outcome="refuse", summary=f"refused: {'; '.join(names)}", bars=bars)
     unsure = [pair for pair in paired if not pair.is_proven]
     if unsure:
-        needed, count = max(pair.enough for pair in unsure), min(pair.count for pair in unsure)
+        needed, count = [pair.enough for pair in unsure], min(pair.count for pair in unsure)
+        known = [photos for photos in needed if photos is not None]
+        wish = (
+            f"{max(known)} test photos would be enough, if it is not"
+            if len(known) == len(needed)
+            else "it seems worse by more than the margin, but not surely"
+        )
         return Verdict(
             outcome="cannot tell",
-            summary=f"cannot tell: {count} test photos do not show that it is no worse; "
-            f"{needed} test photos would be enough, if it is not",
+            summary=f"cannot tell: {count} test photos do not show that it is no worse; {wish}",
             bars=bars,
         )
     against = "the absolute bars hold" if not paired else "no worse than those before, and all bars hold"

@@ -47,8 +47,8 @@ def lower_bound(differences: NDArray[np.floating], largest: float, confidence: f
     return -upper_bound(-differences, largest, confidence)
 
 
-def enough(differences: NDArray[np.floating], largest: float, margin: float) -> int:
-    """How many pairs that differ like these would show a mean within `margin`; no more than ten millions.
+def enough(differences: NDArray[np.floating], largest: float, margin: float) -> int | None:
+    """How many pairs that differ like these would show a mean within `margin`; None past ten millions.
 
     Of two that are equal, it is that of the differences and their opposites together.
     """
@@ -56,8 +56,10 @@ def enough(differences: NDArray[np.floating], largest: float, margin: float) -> 
     def is_enough(count: int) -> bool:
         return upper_bound(differences, largest, repeats=count / len(differences)) <= margin
 
+    if not is_enough(_MOST_PAIRS):
+        return None
     high = 1
-    while high < _MOST_PAIRS and not is_enough(high):
+    while not is_enough(high):
         high *= 2
     low = high // 2
     while high - low > max(1, high // 100):

@@ -25,7 +25,7 @@ OnEpoch = Callable[[int, float], bool]
 
 
 class Racer:
-    """One candidate in the race."""
+    """One candidate in the race. unfinished: what there was no time for, where that ended it."""
 
     def __init__(
         self, inputs: Inputs, trial: Trial, start: Entry, pace: Pace, folder: Path, on_epoch: OnEpoch
@@ -36,6 +36,7 @@ class Racer:
         """
         self.inputs, self.trial, self.start, self.pace = inputs, trial, start, pace
         self.on_epoch, self._is_hopeful = on_epoch, True
+        self.unfinished = ""
         self._most = inputs.recipe.pinned.epochs if inputs.recipe.pinned else _MOST_EPOCHS
         photos, _ = inputs.counts(trial.net, start.network)
         self.tuning = FineTuning(
@@ -64,11 +65,14 @@ class Racer:
         """One more epoch; False when there is no time for it, or for what it learns from."""
         deadline = math.inf if self.inputs.recipe.pinned else until
         last_s = self.tuning.curve.seconds[-1] if self.tuning.epochs else self.pace.epoch_s
+        if time.monotonic() + last_s > deadline:
+            return False
         view = self.tuning.epochs % (self.inputs.recipe.views + 1)
         try:
             train = self._activations("train", view, deadline)
             held = self._activations("validation", 0, deadline)
-        except UnfinishedError:
+        except UnfinishedError as error:
+            self.unfinished = str(error)
             return False
         if time.monotonic() + last_s > deadline:
             return False

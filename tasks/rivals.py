@@ -90,10 +90,11 @@ def rivals(registry: Registry, problem: Problem, dataset: Dataset, run: Path) ->
     for number, name in _parts(aliases).items():
         try:
             version = _comparable(registry, number, problem)
-            path = _answered(version, dataset, problem, run / f"rival-{number}.npz")
+            learnt = _trained_on(version, dataset.store)
         except PawloopError as error:
             notes.append(f"The {name} is not compared with: {error}")
             continue
+        path = _answered(version, learnt, dataset, problem, run / f"rival-{number}.npz")
         asked[number] = Asked(name, path)
         if number == aliases.champion:
             champion = _model(version)
@@ -116,13 +117,12 @@ def _comparable(registry: Registry, number: int, problem: Problem) -> Version:
     return version
 
 
-def _answered(version: Version, dataset: Dataset, problem: Problem, out: Path) -> Path:
+def _answered(version: Version, learnt: set[str], dataset: Dataset, problem: Problem, out: Path) -> Path:
     if out.exists():
         return out
     card = version.card
     photos = dataset.photos("test")
     told = answers(_model(version), card.resize, dataset, photos, card.novelty_threshold)
-    learnt = _trained_on(version, dataset.store)
     seen = np.array([photo.id in learnt for photo in photos], np.bool_)
     save(out, told, labels=labels_of(photos, problem.classes), seen=seen)
     return out

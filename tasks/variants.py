@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from export import onnx as graphs
 from pawloop import durable
-from pawloop.card import Precision, Variant, Verdict, self_test_images
+from pawloop.card import Precision, Variant, self_test_images
 from pawloop.decision import incurred
 from pawloop.errors import ExportError
 from pawloop.problem import Problem
@@ -35,7 +35,6 @@ from tasks.robustness import Robustness, robustness
 from tasks.slices import Slice, sliced, slices
 
 Progress = Callable[[str, int, int], None]
-_RANK: Final = ("promote", "cannot tell", "refuse")
 
 
 @dataclass(frozen=True)
@@ -115,20 +114,6 @@ def judge(
         labels = columns["labels"].astype(np.int64)
         found[precision] = Judged(path, evaluate(told, labels, problem.classes, problem.costs))
     return found | {"float32": _probed(found["float32"], candidate, dataset, problem, on_progress)}
-
-
-def withheld(
-    variants: Mapping[Precision, Variant], verdicts: Mapping[Precision, Verdict]
-) -> dict[Precision, Variant]:
-    """The variants, int8 no longer admitted where the gate thinks less of it than of float32.
-
-    verdicts: on each file's own answers, as if it were the only one.
-    """
-    by_gate = verdicts["int8"]
-    if _RANK.index(by_gate.outcome) <= _RANK.index(verdicts["float32"].outcome):
-        return dict(variants)
-    update = {"admitted": False, "reason": f"by the gate {by_gate.summary}"}
-    return {**variants, "int8": variants["int8"].model_copy(update=update)}
 
 
 def _ask(

@@ -99,9 +99,14 @@ def test_an_image_in_memory_is_sent_as_its_camera_was_held() -> None:
     assert held.size == (20, 40)
 
 
-@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "1", "P", "I;16", "RGBA"])
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "1", "P", "PA", "I;16", "RGBA", "RGBa"])
 def test_an_image_in_memory_may_have_any_mode(mode: str) -> None:
     assert Image.open(io.BytesIO(encoded(Image.new(mode, (8, 8))))).size == (8, 8)
+
+
+def test_an_image_of_numbers_is_not_sent_black() -> None:
+    with pytest.raises(PhotoFormatError, match='mode F to "L" or "RGB"'):
+        encoded(Image.new("F", (8, 8), 0.7))
 
 
 def test_clients_that_were_refused_together_do_not_come_back_together(

@@ -7,7 +7,7 @@ import pytest
 
 from serve import heads
 from tests import published
-from tests.serve.running import Running
+from tests.serve.running import Running, until
 
 
 def talk(server: Running, *pieces: bytes) -> bytes:
@@ -62,6 +62,18 @@ def test_a_large_head_that_begins_behind_a_body_is_refused(server: Running) -> N
         while piece := connection.recv(1 << 16):
             told += piece
         assert b"HTTP/1.1 431 " in told
+
+
+def test_a_large_head_behind_a_call_that_is_not_answered_asks_nothing_twice(server: Running) -> None:
+    photo = published.photo("red", (900, 900))
+    whole = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(photo) + photo
+    large = b"GET /healthz HTTP/1.1\r\nHost: x\r\nx-large: " + b"a" * 2 * heads.LIMIT_BYTES + b"\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
+        connection.sendall(whole + large)
+        while connection.recv(1 << 16):
+            pass
+    until(lambda: server.live.metrics.in_flight == 0)
+    until(lambda: server.live.afterwards._expected == 0)
 
 
 def test_heads_that_follow_on_one_connection_are_counted_each_for_itself(server: Running) -> None:

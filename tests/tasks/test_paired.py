@@ -66,8 +66,13 @@ def test_enough_photos_are_enough() -> None:
     values = differences(2, 2, 100)
     for differing in (values, np.r_[values, -values]):
         needed = enough(differing, 1.0, 0.02)
+        assert needed
         assert upper_bound(differing, 1.0, repeats=needed / len(differing)) <= 0.02
         assert upper_bound(differing, 1.0, repeats=0.9 * needed / len(differing)) > 0.02
+
+
+def test_no_number_of_photos_shows_what_is_not_so() -> None:
+    assert enough(differences(12, 2, 100), 1.0, 0.02) is None
 
 
 def test_a_sign_flip_test_knows_chance_from_harm() -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 
 from pawloop.card import Precision, Variant, Verdict
-from tasks.variants import withheld
+from tasks.admission import withheld
 from tests.tasks import small
 
 Outcome = Literal["promote", "cannot tell", "refuse"]
@@ -27,6 +27,11 @@ def test_int8_that_the_gate_thinks_less_of_than_of_float32_does_not_serve(int8: 
     assert kept["float32"] == BOTH["float32"]
     assert not kept["int8"].admitted
     assert kept["int8"].reason == "by the gate refused: slice source = night"
+
+
+def test_int8_that_was_not_admitted_keeps_its_reason() -> None:
+    dear = BOTH["int8"].model_copy(update={"admitted": False, "reason": "its cost"})
+    assert withheld({**BOTH, "int8": dear}, verdicts("promote", "refuse"))["int8"] == dear
 
 
 @pytest.mark.parametrize("both", ["promote", "cannot tell", "refuse"])

@@ -1,0 +1,54 @@
+"""Which of a candidate's files may serve, by the gate's verdict on each.
+
+Knows files' answers and verdicts. Knows nothing about how either comes about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from pawloop.card import Precision, Variant, Verdict
+from pawloop.problem import Problem
+from tasks import gate
+from tasks.bars import FileFacts
+from tasks.gate import Challenger
+from tasks.manifest import Dataset
+from tasks.rivals import Rivals
+from tasks.slices import slices
+from tasks.variants import Judged
+
+_RANK: Final = ("promote", "cannot tell", "refuse")
+
+
+def verdicts(
+    judged: Mapping[Precision, Judged],
+    rivals: Rivals,
+    dataset: Dataset,
+    problem: Problem,
+    facts: FileFacts,
+) -> dict[Precision, Verdict]:
+    """The gate's verdict on each file's own answers, as if it were the only one. facts: of float32's file."""
+    rows, asked = slices(dataset.photos("test")), rivals.load()
+    return {
+        precision: gate.judge(
+            Challenger(one.answers(), one.evaluation, facts),
+            one.labels(),
+            asked,
+            rows,
+            problem.costs,
+            problem.gate,
+        )
+        for precision, one in judged.items()
+    }
+
+
+def withheld(
+    variants: Mapping[Precision, Variant], found: Mapping[Precision, Verdict]
+) -> dict[Precision, Variant]:
+    """The variants, int8 no longer admitted where the gate thinks less of it than of float32."""
+    int8, by_gate = variants["int8"], found["int8"]
+    if not int8.admitted or _RANK.index(by_gate.outcome) <= _RANK.index(found["float32"].outcome):
+        return dict(variants)
+    update = {"admitted": False, "reason": f"by the gate {by_gate.summary}"}
+    return {**variants, "int8": int8.model_copy(update=update)}
