@@ -180,13 +180,14 @@ def encoded(photo: Photo) -> bytes:
         if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
             raise PhotoFormatError(f"pixels must be uint8 [H, W, 3], not {photo.dtype} {list(photo.shape)}")
         photo = Image.fromarray(photo)
+    mode = photo.mode if photo.mode in _PNG_MODES else _IN_PNG.get(photo.mode)
+    if mode is None:
+        raise PhotoFormatError(f'convert this Pillow image of mode {photo.mode} to "L" or "RGB"')
     file = io.BytesIO()
     try:
         upright = ImageOps.exif_transpose(photo)  # a PNG would lose the camera's note of how it was held
-        kept = upright if upright.mode in _PNG_MODES else upright.convert(_IN_PNG[upright.mode])
+        kept = upright if upright.mode == mode else upright.convert(mode)
         kept.save(file, "PNG", compress_level=1)
-    except KeyError:
-        raise PhotoFormatError(f'convert this Pillow image of mode {photo.mode} to "L" or "RGB"') from None
     except DECODER_ERRORS as error:
         raise PhotoError(f"this Pillow image cannot be read: {error}") from None
     return file.getvalue()

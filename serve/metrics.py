@@ -45,16 +45,12 @@ class Metrics:
 
     def answered(self, done: Done[Answer]) -> None:
         """Count one photo's answer."""
-        self.queue_s.add(done.waited_s)
         self.decode_s.add(done.value.decode_s)
-        self.inference_s.add(done.value.inference_s)
-        self.total_s.add(done.waited_s + done.worked_s)
+        self._timed(done, done.value.inference_s)
 
     def inferred(self, done: Done[Any]) -> None:  # Any: whatever the model put out
-        """Count one photo that came as pixels."""
-        self.queue_s.add(done.waited_s)
-        self.inference_s.add(done.worked_s)
-        self.total_s.add(done.waited_s + done.worked_s)
+        """Count one photo that came as pixels, so that inference is all its work."""
+        self._timed(done, done.worked_s)
 
     def count(self, route: str, method: str, status: int) -> None:
         """Count one HTTP request, from the event loop."""
@@ -71,6 +67,11 @@ class Metrics:
     def refused(self, _: object) -> None:
         """Count a version that was refused."""
         self.refusals += 1
+
+    def _timed(self, done: Done[Any], inference_s: float) -> None:  # Any: as above
+        self.queue_s.add(done.waited_s)
+        self.inference_s.add(inference_s)
+        self.total_s.add(done.waited_s + done.worked_s)
 
 
 class Seconds:

@@ -94,7 +94,7 @@ class Watcher:
                 aliases = self.registry.aliases()
             except PawloopError as error:
                 log.error("%s", error)  # what is in service stays
-                self._again_at = time.monotonic() + _TRY_AGAIN_S
+                self._try_again()
                 return
             self._follow(aliases)
             self._follow_challenger(aliases)
@@ -113,7 +113,10 @@ class Watcher:
             # the watcher must survive a full disk or a vanished folder; the model in service stays
             except Exception:
                 log.exception("could not follow %s", self.registry.folder)
-                self._again_at = time.monotonic() + _TRY_AGAIN_S
+                self._try_again()
+
+    def _try_again(self) -> None:
+        self._again_at = time.monotonic() + _TRY_AGAIN_S
 
     def _stamp(self) -> tuple[int, int] | None:
         """What changes whenever aliases.json is replaced: its inode and its time."""
@@ -160,7 +163,7 @@ class Watcher:
         except Exception as error:
             self._refuse(number, error)
             if _may_pass(error):
-                self._again_at = time.monotonic() + _TRY_AGAIN_S
+                self._try_again()
             return None
         self.refused = [refusal for refusal in self.refused if refusal.version != number]
         return serving
