@@ -122,7 +122,7 @@ class Tune(Section):
     image_sizes: tuple[ImageSize, ...] = (256,)
     rate: tuple[Rate, Rate] = (5e-5, 1e-3)
     decay: tuple[Share, Share] = (0.7, 1.0)
-    smoothing: tuple[Share, Share] = (0.0, 0.1)
+    smoothing: tuple[Share, Share] = (0.0, 0.2)
 
     @field_validator("rate", "decay", "smoothing")
     @classmethod

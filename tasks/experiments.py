@@ -1,13 +1,13 @@
 """Every candidate that was trained, as rows that can be compared.
 
-Reads the cards that runs leave behind and the records of searches' trials. Knows runs and recipes; knows
-nothing about how they are shown.
+Reads the cards that runs leave behind, the stories of trainings and the records of searches' trials. Knows
+runs and recipes; knows nothing about how they are shown.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ from tasks.provenance import code_version, machine
 from tasks.runs import outcome_of
 
 if TYPE_CHECKING:
-    from tasks.entry import Entry
+    from pawloop.card import Card
     from tasks.manifest import Dataset
 
 
@@ -51,7 +51,8 @@ class Experiment:
     number of its trial. weights_sha256: of the file that its backbone began from. chosen: frozen, with l2 of
     its head, or fine-tuned. accuracy, expected_cost, log_loss: of the float32 file on test photos, where it
     was judged. seconds: of its training. outcome: the last verdict, "unfinished" of a run that goes on
-    or was killed, "not chosen", or of a search's trial "searched" or "pruned".
+    or was killed, "not judged" of one that trained but never reached the gate, "not chosen", or of a search's
+    trial "searched", "pruned" or "failed"; error: why it failed.
     """
 
     run: str
@@ -72,28 +73,41 @@ class Experiment:
     seed: int
     dataset: str
     code: str
-    validation_accuracy: float
-    validation_log_loss: float
+    validation_accuracy: float | None
+    validation_log_loss: float | None
     validation_losses: list[float]
     train_losses: list[float]
     accuracy: float | None
     expected_cost: float | None
     log_loss: float | None
-    seconds: float
+    seconds: float | None
     machine: str
     outcome: str
+    error: str
 
 
 def experiments(store: Path, name: str) -> list[Experiment]:
-    """Every candidate of a problem's judged runs and of its searches, oldest first.
+    """Every candidate of a problem's trainings and of its searches, oldest first."""
+    cards = _cards(store, name)
+    keys = {card.recipe_key for _, card in cards}
+    found = [*_judged(cards), *_not_judged(store, name, keys), *_searched(store, name)]
+    return sorted(found, key=lambda one: (one.made, one.run))
 
-    Runs that never got as far as the gate are left out.
+
+def log_trial(
+    folder: Path,
+    number: int,
+    dataset: Dataset,
+    seed: int,
+    candidate: Mapping[str, Any],  # Any: JSON's values
+    outcome: str,
+    error: str = "",
+) -> None:
+    """Record what one trial of a search gave.
+
+    folder: the search's. candidate: as `Entry` tells it, or what is known of one that failed. outcome:
+    searched, pruned or failed.
     """
-    return sorted([*_judged(store, name), *_searched(store, name)], key=lambda one: (one.made, one.run))
-
-
-def log_trial(folder: Path, number: int, dataset: Dataset, seed: int, tried: Entry, outcome: str) -> None:
-    """Record what one trial of a search gave. folder: the search's. outcome: searched or pruned."""
     record = {
         "run": f"search-{folder.name}-{number:03d}",
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -102,7 +116,8 @@ def log_trial(folder: Path, number: int, dataset: Dataset, seed: int, tried: Ent
         "seed": seed,
         "machine": machine(),
         "outcome": outcome,
-        "candidate": tried.told(),
+        "error": error,
+        "candidate": candidate,
     }
     durable.write_json(folder / "trials" / f"{number:03d}.json", record)
 
@@ -140,14 +155,21 @@ def write_parquet(found: Sequence[Experiment], path: Path) -> None:
         pq.write_table(pa.Table.from_pylist([asdict(one) for one in found]), draft)
 
 
-def _judged(store: Path, name: str) -> Iterator[Experiment]:
+def _cards(store: Path, name: str) -> list[tuple[Path, Card]]:
+    """Of the runs that a problem's candidates were judged in, each with its folder."""
+    found = []
     for path in (store / "runs").glob("*/candidate/card.json"):
         try:
             card = read_card(path.parent)
         except (DatasetError, RegistryError):
             continue  # a run that was killed while it wrote; its own log says so
-        if card.name != name:
-            continue
+        if card.name == name:
+            found.append((path.parent.parent, card))
+    return found
+
+
+def _judged(cards: Sequence[tuple[Path, Card]]) -> Iterator[Experiment]:
+    for run, card in cards:
         recipe, metrics = card.recipe, card.metrics["float32"]
         training = recipe["training"]
         facts = {
@@ -159,10 +181,21 @@ def _judged(store: Path, name: str) -> Iterator[Experiment]:
         }
         judged = {key: metrics[key] for key in ("accuracy", "expected_cost", "log_loss")}
         best, *others = training["candidates"]
-        outcome = outcome_of(path.parent.parent) or card.verdict.outcome
-        yield _row(best, card.run, facts | judged | {"outcome": outcome})
+        yield _row(best, card.run, facts | judged | {"outcome": outcome_of(run) or card.verdict.outcome})
         for number, other in enumerate(others, start=1):
             yield _row(other, f"{card.run}-{number}", facts | {"outcome": "not chosen"})
+
+
+def _not_judged(store: Path, name: str, judged: Set[str]) -> Iterator[Experiment]:
+    """Candidates of trainings whose run failed or was killed before the gate, or has not come to it yet."""
+    for path in (store / "trained").glob("*/training.json"):
+        key, story = path.parent.name, json.loads(path.read_text(encoding="utf-8"))
+        about = story.get("about")  # older ones do not say
+        if key in judged or about is None or about.pop("problem") != name:
+            continue
+        facts = about | {"machine": story["machine"], "outcome": "not judged"}
+        for number, candidate in enumerate(story["candidates"]):
+            yield _row(candidate, f"trained-{key[:12]}" + (f"-{number}" if number else ""), facts)
 
 
 def _searched(store: Path, name: str) -> Iterator[Experiment]:
@@ -174,13 +207,14 @@ def _searched(store: Path, name: str) -> Iterator[Experiment]:
 
 def _row(candidate: dict[str, Any], run: str, facts: Any) -> Experiment:  # Any: JSON's values
     tuning = candidate["tuning"] or {}
-    known = dict.fromkeys(("accuracy", "expected_cost", "log_loss")) | facts
+    curve = candidate.get("curve", {})
+    known = dict.fromkeys(("accuracy", "expected_cost", "log_loss")) | {"error": ""} | facts
     return Experiment(
         run=run,
         backbone=candidate["backbone"],
         image_size=candidate["image_size"],
         chosen=candidate["name"],
-        # Older records lack some of these.
+        # Older records lack some of these, and those that failed most of them.
         weights_sha256=candidate.get("weights_sha256"),
         l2=candidate.get("l2"),
         rate=tuning.get("rate"),
@@ -190,11 +224,11 @@ def _row(candidate: dict[str, Any], run: str, facts: Any) -> Experiment:  # Any:
         precision=candidate.get("precision"),
         device=candidate.get("device"),
         views=candidate["views"],
-        epochs=candidate["epochs"],
-        validation_accuracy=candidate["validation_accuracy"],
-        validation_log_loss=candidate["validation_log_loss"],
-        validation_losses=candidate["curve"]["validation_loss"],
-        train_losses=candidate["curve"]["train_loss"],
-        seconds=candidate["seconds"],
+        epochs=candidate.get("epochs", 0),
+        validation_accuracy=candidate.get("validation_accuracy"),
+        validation_log_loss=candidate.get("validation_log_loss"),
+        validation_losses=curve.get("validation_loss", []),
+        train_losses=curve.get("train_loss", []),
+        seconds=candidate.get("seconds"),
         **known,
     )

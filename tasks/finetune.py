@@ -31,7 +31,7 @@ from tasks.calibrate import judged
 
 BATCH = 16  # of 32, the tail's activations alone pass half a gigabyte
 _ASKED_AT_ONCE = 64
-_HEAD_BY_TAIL = 2.5  # learning rates; the head is new, the blocks are not
+_DROPPED = 0.3  # share of the embedding that the head does without, others for each photo and step
 _WARM_UP_EPOCHS = 0.5
 _KEEPS = 0.1  # weight of keeping the pretrained embedding, by which strangers are told (decision 7)
 SHARES = (0.5, 1.0)  # of the way from the first weights to the averaged ones
@@ -47,13 +47,13 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 class Tuning:
     """Hyper-parameters of a fine-tuning.
 
-    rate: learning rate of the last block. decay: share of it that each block before learns with.
+    rate: learning rate of head and last block. decay: share of it that each block before learns with.
     smoothing: of labels. weight_decay: of AdamW.
     """
 
     rate: float = 4e-4
     decay: float = 0.9
-    smoothing: float = 0.05
+    smoothing: float = 0.1
     weight_decay: float = 0.01
 
 
@@ -118,26 +118,27 @@ class FineTuning:
         return len(losses) - 1 - int(np.argmin(losses)) if losses else 0
 
     def epoch(self, train: Activations, validation: Activations) -> None:
-        """Train on each photo once; the order hangs on seed and epoch alone.
+        """Train on each photo once; order and dropout hang on seed and epoch alone.
 
         Raises TrainingError when the loss is not a number.
         """
         started = time.monotonic()
-        order = torch.Generator().manual_seed(1000 * self.seed + self.epochs)
-        losses = [self.step(*batch) for batch in batches(train, order)]
+        dice = torch.Generator().manual_seed(1000 * self.seed + self.epochs)
+        losses = [self.step(*batch) for batch in batches(train, dice)]
         self.curve.train_loss.append(float(np.mean(losses)))
         self._judge(validation)
         self.curve.seconds.append(round(time.monotonic() - started, 3))
 
-    def step(self, inputs: Tensor, labels: Tensor, known: Tensor) -> float:
+    def step(self, inputs: Tensor, labels: Tensor, known: Tensor, kept: Tensor) -> float:
         """Learn from one batch, as `batches` has it; its cross-entropy. Raises TrainingError as `epoch` does.
 
+        Dropout (Srivastava et al. 2014) is drawn with the batch, so that a replay drops the same.
         The embedding is held near what it was (feature distillation; Romero et al. 2015, "FitNets"): what
         tells cats from dogs is not all that a photo shows, and the rest is by what strangers are told.
         """
         with _autocast(self.precision):
             embedding = self._last.embed(inputs)
-            answers = self._last.head(embedding)
+            answers = self._last.head(embedding * kept)
         loss = functional.cross_entropy(answers.float(), labels, label_smoothing=self.tuning.smoothing)
         if not torch.isfinite(loss):
             raise TrainingError(_DIVERGED)
@@ -209,13 +210,17 @@ def steps(photo_count: int) -> int:
     return max(1, photo_count // BATCH)
 
 
-def batches(train: Activations, order: torch.Generator) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Inputs [B, K, s, s], labels [B] and known embeddings [B, D] of an epoch, shuffled by `order`."""
-    shuffled = torch.randperm(len(train.labels), generator=order).numpy()
+def batches(train: Activations, dice: torch.Generator) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Inputs [B, K, s, s], labels [B] and known embeddings [B, D] of an epoch, in an order that `dice` draw.
+
+    The last is what dropout multiplies embeddings by, [B, D]: nothing, or a little more than one.
+    """
+    shuffled = torch.randperm(len(train.labels), generator=dice).numpy()
     for start in range(0, steps(len(train.labels)) * BATCH, BATCH):
         rows = shuffled[start : start + BATCH]
         labels, known = (torch.from_numpy(column[rows]).to(DEVICE) for column in (train.labels, train.known))
-        yield _channels_last(train.values[rows]), labels, known.float()
+        kept = torch.rand(known.shape, generator=dice).gt(_DROPPED).to(DEVICE) / (1 - _DROPPED)
+        yield _channels_last(train.values[rows]), labels, known.float(), kept
 
 
 def logits(network: Network, activations: NDArray[np.float16]) -> NDArray[np.float32]:
@@ -269,7 +274,7 @@ def _optimiser(last: _Last, tuning: Tuning) -> torch.optim.Optimizer:
         {"params": list(block.parameters()), "lr": tuning.rate * tuning.decay**depth}
         for depth, block in enumerate(reversed(blocks))
     ]
-    groups.append({"params": list(last.head.parameters()), "lr": _HEAD_BY_TAIL * tuning.rate})
+    groups.append({"params": list(last.head.parameters()), "lr": tuning.rate})
     kept = [group for group in groups if group["params"]]
     return torch.optim.AdamW(kept, weight_decay=tuning.weight_decay)
 

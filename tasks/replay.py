@@ -38,8 +38,8 @@ def replay(store: Path, problem: Problem, run: str, on_progress: Progress) -> Re
     gone, WeightsError when its pretrained weights are no longer at hand, DatasetError when a photo changed.
     """
     row = named(experiments(store, problem.name), run)
-    if row.outcome in ("not chosen", "searched", "pruned"):
-        raise RegistryError(f'"{row.run}" was {row.outcome}, so its network was not kept; replay a run')
+    if row.outcome in ("not chosen", "not judged", "searched", "pruned", "failed"):
+        raise RegistryError(f'"{row.run}": {row.outcome}, so its network was not kept; replay a judged run')
     folder = store / "runs" / row.run / "candidate"
     if not (folder / NETWORK_FILE).exists():
         raise RegistryError(f"{folder / NETWORK_FILE} is gone, so there is nothing to compare with")

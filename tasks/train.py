@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from tasks.extractors import Net
 from tasks.finetune import Curve
 from tasks.inputs import Progress
 from tasks.manifest import Dataset
-from tasks.provenance import machine
+from tasks.provenance import code_version, machine
 from tasks.recipe import Recipe
 from tasks.weights import NETWORK_FILE, Pretrained
 
@@ -74,21 +75,30 @@ def train(
         started = time.monotonic()
         contest = Contest(dataset, recipe, weights, folder, on_progress or (lambda *_: None))
         entries = contest.run()
-        _keep(folder, entries, contest.notes, time.monotonic() - started)
+        _keep(folder, entries, contest, time.monotonic() - started)
     story = json.loads((folder / _STORY).read_text(encoding="utf-8"))
     return Trained(folder, recipe, Net(**story["net"]), story)
 
 
-def _keep(folder: Path, entries: Sequence[Entry], notes: Sequence[str], seconds: float) -> None:
+def _keep(folder: Path, entries: Sequence[Entry], contest: Contest, seconds: float) -> None:
     best = entries[0]
     tuned = [entry.curve for entry in entries if entry.tuning]
     with durable.aside(folder / NETWORK_FILE) as draft:
         save_file({k: v.contiguous() for k, v in best.network.state_dict().items()}, draft)
+    dataset = contest.inputs.dataset
+    about = {
+        "problem": dataset.name,
+        "dataset": dataset.id,
+        "seed": contest.recipe.seed,
+        "code": code_version(),
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
     story = {
+        "about": about,
         "net": asdict(best.net),
         "candidates": [entry.told() for entry in entries],
         "curve": asdict(tuned[0] if tuned else Curve()),
-        "note": "\n\n".join(notes),
+        "note": "\n\n".join(contest.notes),
         "seconds": round(seconds, 2),
         "machine": machine(),
     }

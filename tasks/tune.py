@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,7 @@ def search(found: Search, on_progress: Progress) -> None:
             return _tried(found, trial, deadline)
         except (TrainingError, UnfinishedError) as error:  # this candidate's misfortune, not the search's
             said.append(str(error))
+            _log_failed(found, trial, error)
             raise
 
     def count(study: Study, _: FrozenTrial) -> None:
@@ -180,10 +181,17 @@ def _tried(search: Search, asked: optuna.Trial, deadline: float) -> float:
     tuned = _trained(search, search.trial(asked.params), asked, deadline)
     is_hopeless = asked.should_prune()
     outcome = "pruned" if is_hopeless else "searched"
-    log_trial(search.folder, asked.number, search.dataset, search.seed, tuned, outcome)
+    log_trial(search.folder, asked.number, search.dataset, search.seed, tuned.told(), outcome)
     if is_hopeless:
         raise optuna.TrialPruned
     return tuned.validation_log_loss
+
+
+def _log_failed(search: Search, asked: optuna.Trial, error: Exception) -> None:
+    trial = search.trial(asked.params)
+    net = asdict(trial.net) | {"name": "fine-tuned", "views": search.problem.train.views}
+    candidate = net | {"tuning": asdict(trial.tuning)}
+    log_trial(search.folder, asked.number, search.dataset, search.seed, candidate, "failed", str(error))
 
 
 def _trained(search: Search, trial: Trial, asked: optuna.Trial, deadline: float) -> Entry:

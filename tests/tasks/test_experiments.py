@@ -97,6 +97,20 @@ def test_a_trial_recorded_before_outcomes_were_is_a_row(store: Path) -> None:
     assert "searched" in [one.outcome for one in experiments(store, "colours")]
 
 
+def test_a_training_whose_run_never_reached_the_gate_is_told(store: Path) -> None:
+    about = {"problem": "colours", "dataset": "d", "seed": 3, "code": "c", "made": "2026"}
+    story = {"about": about, "machine": "m", "candidates": [CANDIDATE, CANDIDATE]}
+    judged_key = published.publish(store).card.recipe_key
+    for key in ("abcdef0123456789", judged_key):
+        folder = store / "trained" / key
+        folder.mkdir(parents=True)
+        (folder / "training.json").write_text(json.dumps(story))
+    found = [one for one in experiments(store, "colours") if one.outcome == "not judged"]
+    assert [one.run for one in found] == ["trained-abcdef012345", "trained-abcdef012345-1"]
+    assert {(one.seed, one.validation_accuracy, one.accuracy) for one in found} == {(3, 0.9, None)}
+    assert not [one for one in experiments(store, "tools") if one.outcome == "not judged"]
+
+
 def test_the_last_word_on_a_run_is_its_outcome_and_a_killed_one_is_unfinished(store: Path) -> None:
     for run, ended in (("20260101-000000-aaaa", True), ("20260102-000000-bbbb", False)):
         folder = store / "runs" / run

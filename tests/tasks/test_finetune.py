@@ -59,13 +59,13 @@ def test_kept_is_a_mean_of_first_halfway_and_last_weights_by_their_likelihood(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = network.head.weight.detach()
-    monkeypatch.setattr(blend, "_TRUST", 0.0)  # all count alike
-    evenly = trained(network, 1e-3).tuned(network).head.weight.detach()
+    monkeypatch.setattr(blend, "_TRUST", 1e-9)  # all count alike
+    evenly = trained(network, 3e-3).tuned(network).head.weight.detach()
     monkeypatch.setattr(blend, "_TRUST", 1e6)  # the best counts alone
-    best = trained(network, 1e-3).tuned(network).head.weight.detach()
+    best = trained(network, 3e-3).tuned(network).head.weight.detach()
     averaged = first + 2 * (evenly - first)  # of the shares 0, a half and 1 the mean is a half
     whole = [first, (first + averaged) / 2, averaged]
-    assert not torch.equal(evenly, first)
+    assert float((evenly - first).abs().max()) > 1e-4
     assert min(float((one - best).abs().max()) for one in whole) < 1e-6
 
 

@@ -85,7 +85,7 @@ def test_another_network_is_told(problem: Problem, dataset: Dataset) -> None:
 
 def test_what_cannot_be_replayed_is_told(problem: Problem, dataset: Dataset) -> None:
     folder = judged(dataset, problem, 1)
-    with pytest.raises(RegistryError, match="was not chosen"):
+    with pytest.raises(RegistryError, match="not chosen, so its network was not kept"):
         replay(dataset.store, problem, f"{RUN}-1", lambda *_: None)
     random = problem.model.model_copy(update={"init": "random"})
     other = problem.model_copy(update={"model": random})

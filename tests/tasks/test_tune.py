@@ -58,9 +58,10 @@ def test_a_search_tries_the_candidate_before_first_and_leaves_the_best(search: t
 def test_every_trial_is_an_experiment_with_its_curve(search: tune.Search) -> None:
     rows = experiments.experiments(search.dataset.store, search.problem.name)
     states = [one.state for one in search.study.get_trials()]
-    assert len(rows) == states.count(TrialState.COMPLETE) + states.count(TrialState.PRUNED)
-    assert {one.outcome for one in rows} <= {"searched", "pruned"}
-    assert [one.outcome for one in rows].count("pruned") == states.count(TrialState.PRUNED)
+    outcomes = [one.outcome for one in rows]
+    assert outcomes.count("searched") == states.count(TrialState.COMPLETE)
+    assert outcomes.count("pruned") == states.count(TrialState.PRUNED)
+    assert outcomes.count("failed") == states.count(TrialState.FAIL) == 0
     assert all(len(one.validation_losses) == one.epochs > 0 for one in rows)
     assert all(one.rate and one.decay and one.smoothing is not None for one in rows)
 
@@ -113,3 +114,6 @@ def test_a_time_too_short_for_one_trial_is_told(problem: Problem, dataset: Datas
     with pytest.raises(TrainingError, match="no trial of the search came to its end"):
         tune.search(found, lambda *_: None)
     assert optuna.trial.TrialState.FAIL in [one.state for one in found.study.get_trials()]
+    failed = [row for row in experiments.experiments(dataset.store, "drawn") if row.outcome == "failed"]
+    assert failed
+    assert all(row.rate and row.epochs == 0 and "too short" in row.error for row in failed)
