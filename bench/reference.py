@@ -32,6 +32,7 @@ _SIZE: Final = 224
 _WIDE: Final = 256  # what judging resizes to before it cuts
 _MEAN: Final = (0.485, 0.456, 0.406)
 _STD: Final = (0.229, 0.224, 0.225)
+_DEVICE: Final = "cuda" if torch.cuda.is_available() else "cpu"  # as ours
 
 
 Samples = Sequence[tuple[str, int]]  # photos in files, and the number of each one's class
@@ -70,7 +71,7 @@ def train(samples: Samples, held: Samples, trial: Trial) -> list[Epoch]:
     """Fine-tune by the recipe, and judge after every epoch."""
     torch.manual_seed(trial.seed)
     torch.set_num_threads(max(1, trial.workers))
-    network = model(trial.weights, trial.class_count)
+    network = model(trial.weights, trial.class_count).to(_DEVICE)
     optimiser = torch.optim.SGD(
         network.parameters(), lr=trial.rate, momentum=_MOMENTUM, weight_decay=_WEIGHT_DECAY
     )
@@ -106,7 +107,7 @@ def _epoch(
     network.train()
     criterion = nn.CrossEntropyLoss()
     for images, labels in loader:
-        loss = criterion(network(images), labels)
+        loss = criterion(network(images.to(_DEVICE)), labels.to(_DEVICE))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -117,7 +118,7 @@ def _accuracy(network: nn.Module, loader: DataLoader[tuple[Tensor, int]]) -> flo
     right = count = 0
     with torch.inference_mode():
         for images, labels in loader:
-            right += int((network(images).argmax(1) == labels).sum())
+            right += int((network(images.to(_DEVICE)).argmax(1).cpu() == labels).sum())
             count += len(labels)
     return right / count
 

@@ -80,7 +80,7 @@ def retrain(
         problem: A name in `problems/` or the path of a problem file; empty takes `PAWLOOP_PROBLEM`.
         source: Photos to take instead of the problem's sources: a folder, a zip, a URL.
         backbone: Network to take instead of the problem's.
-        seed: Of the training; another one gives another, equally good model.
+        seed: Of fine-tuning; another one gives another, equally good model. A head alone is the same by any.
         force: Train also when nothing is new since the champion.
     """
     chosen = settings.load()

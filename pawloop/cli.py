@@ -88,7 +88,7 @@ def retrain(
     problem: ProblemName = None,
     source: Annotated[str | None, typer.Option(help="Photos instead of the problem's own.")] = None,
     backbone: Annotated[str | None, typer.Option(help="Network instead of the problem's.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the training.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of fine-tuning; a head alone is the same by any.")] = 0,
     force: Annotated[bool, typer.Option(help="Train also when nothing is new.")] = False,
 ) -> None:
     """Retrain now, in this process; the run shows in the Prefect UI when its server is up.
