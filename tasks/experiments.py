@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ import pyarrow.parquet as pq
 from pawloop import durable
 from pawloop.errors import DatasetError, RegistryError
 from pawloop.registry import read_card
-from tasks.provenance import code_version, machine
+from tasks.provenance import origin
 from tasks.runs import outcome_of
 
 if TYPE_CHECKING:
@@ -110,11 +109,7 @@ def log_trial(
     """
     record = {
         "run": f"search-{folder.name}-{number:03d}",
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "dataset": dataset.id,
-        "code": code_version(),
-        "seed": seed,
-        "machine": machine(),
+        **origin(dataset.id, seed),
         "outcome": outcome,
         "error": error,
         "candidate": candidate,
@@ -193,7 +188,7 @@ def _not_judged(store: Path, name: str, judged: Set[str]) -> Iterator[Experiment
         about = story.get("about")  # older ones do not say
         if key in judged or about is None or about.pop("problem") != name:
             continue
-        facts = about | {"machine": story["machine"], "outcome": "not judged"}
+        facts = about | {"outcome": "not judged"}
         for number, candidate in enumerate(story["candidates"]):
             yield _row(candidate, f"trained-{key[:12]}" + (f"-{number}" if number else ""), facts)
 

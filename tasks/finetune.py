@@ -211,7 +211,7 @@ def steps(photo_count: int) -> int:
 
 
 def batches(train: Activations, dice: torch.Generator) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Inputs [B, K, s, s], labels [B] and known embeddings [B, D] of an epoch, in an order that `dice` draw.
+    """Inputs [B, K, s, s], labels [B] and known embeddings [B, D] of an epoch, in an order that `dice` draws.
 
     The last is what dropout multiplies embeddings by, [B, D]: nothing, or a little more than one.
     """

@@ -39,6 +39,17 @@ def machine() -> str:
     return f"{platform.machine()}, {processor()}, {usable_cores()} cores, torch {version('torch')}"
 
 
+def origin(dataset: str, seed: int) -> dict[str, str | int]:
+    """What a training begun now on a version of photos is recorded with."""
+    return {
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "dataset": dataset,
+        "code": code_version(),
+        "seed": seed,
+        "machine": machine(),
+    }
+
+
 @cache
 def processor() -> str:
     """The processor's name as its maker gives it, or the system's word where there is none."""

@@ -11,7 +11,6 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from tasks.extractors import Net
 from tasks.finetune import Curve
 from tasks.inputs import Progress
 from tasks.manifest import Dataset
-from tasks.provenance import code_version, machine
+from tasks.provenance import machine, origin
 from tasks.recipe import Recipe
 from tasks.weights import NETWORK_FILE, Pretrained
 
@@ -86,13 +85,7 @@ def _keep(folder: Path, entries: Sequence[Entry], contest: Contest, seconds: flo
     with durable.aside(folder / NETWORK_FILE) as draft:
         save_file({k: v.contiguous() for k, v in best.network.state_dict().items()}, draft)
     dataset = contest.inputs.dataset
-    about = {
-        "problem": dataset.name,
-        "dataset": dataset.id,
-        "seed": contest.recipe.seed,
-        "code": code_version(),
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    about = {"problem": dataset.name, **origin(dataset.id, contest.recipe.seed)}
     story = {
         "about": about,
         "net": asdict(best.net),

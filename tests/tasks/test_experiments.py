@@ -98,8 +98,8 @@ def test_a_trial_recorded_before_outcomes_were_is_a_row(store: Path) -> None:
 
 
 def test_a_training_whose_run_never_reached_the_gate_is_told(store: Path) -> None:
-    about = {"problem": "colours", "dataset": "d", "seed": 3, "code": "c", "made": "2026"}
-    story = {"about": about, "machine": "m", "candidates": [CANDIDATE, CANDIDATE]}
+    about = {"problem": "colours", "dataset": "d", "seed": 3, "code": "c", "made": "2026", "machine": "m"}
+    story = {"about": about, "candidates": [CANDIDATE, CANDIDATE]}
     judged_key = published.publish(store).card.recipe_key
     for key in ("abcdef0123456789", judged_key):
         folder = store / "trained" / key
