@@ -70,12 +70,11 @@ def make(
     architecture = ARCHITECTURES[backbone]
     with TemporaryDirectory() as candidate:
         path = Path(candidate) / FILES["float32"]
-        core = graphs.core(network, SIZE)
-        if "int8" in precisions:  # first, as a front is put before the very graph
+        if "int8" in precisions:
             pixels = np.stack([image.decode(photo, RULE) for photo in photos[:_CALIBRATED]])  # [N, S, S, 3]
-            int8 = _whole(quantised(core, pixels, architecture), network, architecture)
-            graphs.save(int8, path.with_name(FILES["int8"]))
-        graphs.save(_whole(core, network, architecture), path)
+            int8 = quantised(graphs.core(network, SIZE), pixels, architecture)
+            graphs.save(_headed(int8, network), path.with_name(FILES["int8"]))
+        graphs.save(_headed(graphs.extractor(network, architecture, SIZE), network), path)
         variants = {precision: _variant(path.with_name(FILES[precision])) for precision in precisions}
         registry = Registry(folder / "store", NAME)
         version = registry.publish(Path(candidate), _card(backbone, source, variants), lambda *_: None)
@@ -126,10 +125,9 @@ def _network(backbone: Backbone, test_data: Path) -> tuple[Network, str]:
     return network, "ImageNet"
 
 
-def _whole(core: onnx.ModelProto, network: Network, architecture: Architecture) -> onnx.ModelProto:
+def _headed(extractor: onnx.ModelProto, network: Network) -> onnx.ModelProto:
     head = network.head
-    model = graphs.fronted(core, architecture, SIZE)
-    return graphs.classifier(model, head.weight.detach().numpy(), head.bias.detach().numpy())
+    return graphs.classifier(extractor, head.weight.detach().numpy(), head.bias.detach().numpy())
 
 
 def _traced(network: Network, architecture: Architecture, path: Path) -> Path:

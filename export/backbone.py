@@ -99,7 +99,11 @@ def _torchvision(name: str) -> Callable[[], nn.Sequential]:
 
 
 class _SameConv(nn.Conv2d):
-    """Convolution with TensorFlow's "same" padding, which at stride 2 pads one side more."""
+    """Convolution with TensorFlow's "same" padding, which at stride 2 pads one side more.
+
+    The zero is named, since onnxruntime joins only a padding by a named value with the convolution after it:
+    without that EfficientNet-Lite0 takes a fifth more time in float32 and a quarter more in int8.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         kernel, stride = self.kernel_size[0], self.stride[0]
@@ -110,7 +114,7 @@ class _SameConv(nn.Conv2d):
         for size in (int(x.shape[-1]), int(x.shape[-2])):
             total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
             pads += [total // 2, total - total // 2]
-        padded: Tensor = self._conv_forward(functional.pad(x, pads), self.weight, self.bias)
+        padded: Tensor = self._conv_forward(functional.pad(x, pads, value=0.0), self.weight, self.bias)
         return padded
 
 

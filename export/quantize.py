@@ -1,4 +1,4 @@
-"""int8: a core graph with quantised activations (u8) and weights (s8, per channel).
+"""int8: a core graph with quantised activations (u8) and weights (s8, per channel), and its front.
 
 Static, QDQ, by onnxruntime's own quantiser. Where the plain way answers too unlike float32, it looks for
 ranges that do better and for blocks to leave in float, by what each does to the output. Knows graphs and
@@ -31,6 +31,7 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from export import front
 from export.backbone import Architecture
 
 log = logging.getLogger(__name__)
@@ -45,17 +46,19 @@ _BLOCKS: Final = 8  # of consecutive nodes; at most half of them stay in float, 
 
 
 def quantised(core: ModelProto, images: NDArray[np.uint8], architecture: Architecture) -> ModelProto:
-    """The same graph in int8, its ranges taken from images [N, S, S, 3] of training photos.
+    """The same graph in int8, from `image` uint8 [N, S, S, 3] on; its ranges are those of training photos.
 
+    images: [N, S, S, 3].
     All operators are quantised where that answers as float32 does within `TOLERANCE`: with the convolutions
     alone, what is saved in them is lost again in conversions between them. Where it does not, other ways to
     take the ranges are tried, and then the blocks that harm most stay in float; the closest found is given.
     """
-    pixels = _normalised(images, architecture)
+    zero_point = front.zero_point(architecture)
+    pixels = np.ascontiguousarray(images.astype(np.float32).transpose(0, 3, 1, 2)) - zero_point
     with tempfile.TemporaryDirectory() as folder, _told_nothing():
-        prepared = _prepared(core, Path(folder))
-        search = _Search(prepared, pixels, _outputs(onnx.load(prepared), pixels[:_COMPARED]))
-        return search.closest()
+        prepared = _prepared(front.on_shifted_bytes(core, architecture), Path(folder))
+        search = _Search(prepared, pixels, zero_point)
+        return front.taking_bytes(search.closest(), architecture, images.shape[1])
 
 
 @dataclass(frozen=True)
@@ -72,11 +75,15 @@ class _Found:
 class _Search:
     """The ways to quantise one graph, from the cheapest on, until one is close to float32."""
 
-    def __init__(self, prepared: Path, pixels: NDArray[np.float32], wanted: NDArray[np.float32]) -> None:
+    def __init__(self, prepared: Path, pixels: NDArray[np.float32], zero_point: NDArray[np.uint8]) -> None:
+        model = onnx.load(prepared)
         self._prepared = prepared
         self._pixels = pixels  # [N, 3, S, S]
-        self._wanted = wanted  # [K, D]
-        self._names = [node.name for node in onnx.load(prepared).graph.node]
+        self._wanted = _outputs(model, pixels[:_COMPARED])  # [K, D]
+        self._names = [node.name for node in model.graph.node]
+        # So that a byte stays itself, whatever the photos' darkest and brightest ones are.
+        byte = {"scale": np.ones((), np.float32), "zero_point": zero_point}
+        self._options = {"TensorQuantOverrides": {front.PIXELS: [byte]}}
         self._until = time.monotonic() + _SEARCH_S
 
     def closest(self) -> ModelProto:
@@ -130,6 +137,7 @@ class _Search:
             weight_type=QuantType.QInt8,
             calibrate_method=method,
             nodes_to_exclude=list(in_float),
+            extra_options=self._options,
         )
         model = onnx.load(out)
         return _Found(model, _distance(_outputs(model, self._pixels[:_COMPARED]), self._wanted), method)
@@ -143,15 +151,7 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has n
 
     def get_next(self) -> dict[str, Any] | None:  # Any: an array, in onnxruntime's words
         one = next(self._rest, None)
-        return None if one is None else {"pixels": one[None]}
-
-
-def _normalised(images: NDArray[np.uint8], architecture: Architecture) -> NDArray[np.float32]:
-    """[N, 3, S, S] as the front of the graph makes them of [N, S, S, 3]."""
-    mean = np.asarray(architecture.mean, np.float32)
-    std = np.asarray(architecture.std, np.float32)
-    pixels = (images.astype(np.float32) - mean) / std
-    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+        return None if one is None else {front.PIXELS: one[None]}
 
 
 def _prepared(core: ModelProto, folder: Path) -> Path:
@@ -169,7 +169,7 @@ def _prepared(core: ModelProto, folder: Path) -> Path:
 def _outputs(model: ModelProto, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     """[K, D] what a core graph puts out for pixels [K, 3, S, S]."""
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return np.concatenate([session.run(None, {"pixels": one[None]})[0] for one in pixels])
+    return np.concatenate([session.run(None, {front.PIXELS: one[None]})[0] for one in pixels])
 
 
 def _distance(found: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:

@@ -14,11 +14,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from export import onnx as graphs
-from export.backbone import Architecture, Network
 from export.quantize import quantised
 from export.verify import parity
 from pawloop import durable
@@ -101,11 +99,13 @@ def export(trained: Trained, dataset: Dataset, problem: Problem, run: Path) -> C
     if finished and finished.files[NETWORK_FILE] == durable.sha256(trained.folder / NETWORK_FILE):
         return Candidate(folder, rule, finished.parity)
     _clear(run)
-    core = graphs.core(network, rule.size)
     images = _pixels(dataset, dataset.photos("train")[:_RANGE_PHOTOS], rule)
-    int8 = quantised(core, images, architecture)
-    for precision, graph in {"float32": core, "int8": int8}.items():
-        model = _whole(graph, network, architecture, rule.size)
+    int8 = quantised(graphs.core(network, rule.size), images, architecture)
+    float32 = graphs.extractor(network, architecture, rule.size)
+    for precision, graph in {"float32": float32, "int8": int8}.items():
+        model = graphs.classifier(
+            graph, network.head.weight.detach().numpy(), network.head.bias.detach().numpy()
+        )
         graphs.set_metadata(model, properties | {"precision": precision})
         graphs.save(model, folder / FILES[precision])  # type: ignore[index]  # literals widen in a dict
     durable.write_bytes(folder / NETWORK_FILE, (trained.folder / NETWORK_FILE).read_bytes())
@@ -124,11 +124,6 @@ def _clear(run: Path) -> None:
     (run / _CALIBRATED).unlink(missing_ok=True)
     for name in ("candidate", TOLD):
         shutil.rmtree(run / name, ignore_errors=True)
-
-
-def _whole(core: ModelProto, network: Network, architecture: Architecture, size: int) -> ModelProto:
-    model = graphs.fronted(core, architecture, size)
-    return graphs.classifier(model, network.head.weight.detach().numpy(), network.head.bias.detach().numpy())
 
 
 def _pixels(dataset: Dataset, photos: list[Photo], rule: Resize) -> NDArray[np.uint8]:

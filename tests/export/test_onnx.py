@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 import torch
 
@@ -115,8 +117,7 @@ def test_novelty_in_the_graph_is_what_the_training_side_worked_out(tmp_path: Pat
 def test_int8_answers_much_as_float32_and_weighs_a_third(tmp_path: Path) -> None:
     made, architecture = network("mobilenet_v2"), ARCHITECTURES["mobilenet_v2"]
     images = self_test_images(SIZE)
-    core = quantised(graphs.core(made, SIZE), images, architecture)
-    graphs.save(graphs.fronted(core, architecture, SIZE), tmp_path / "int8.onnx")
+    graphs.save(quantised(graphs.core(made, SIZE), images, architecture), tmp_path / "int8.onnx")
     graphs.save(graphs.extractor(made, architecture, SIZE), tmp_path / "float32.onnx")
     small, whole = (
         Session(tmp_path / f"{kind}.onnx").run(images)["embedding"] for kind in ("int8", "float32")
@@ -125,3 +126,35 @@ def test_int8_answers_much_as_float32_and_weighs_a_third(tmp_path: Path) -> None
     assert cosine.min() > 0.9
     sizes = [(tmp_path / f"{kind}.onnx").stat().st_size for kind in ("int8", "float32")]
     assert sizes[0] < 0.4 * sizes[1]
+
+
+def operators(path: Path, folder: Path) -> Counter[str]:
+    """What onnxruntime makes of a file on this machine, counted by operator."""
+    options = ort.SessionOptions()
+    options.optimized_model_filepath, options.log_severity_level = str(folder / "optimised.onnx"), 3
+    ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return Counter(node.op_type for node in onnx.load(folder / "optimised.onnx").graph.node)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_padding_becomes_part_of_the_convolutions(backbone: Backbone, tmp_path: Path) -> None:
+    found = operators(file(network(backbone), backbone, tmp_path), tmp_path)
+    assert "Pad" not in found
+    assert found["Conv"] >= 49
+
+
+@pytest.mark.parametrize("backbone", ["mobilenet_v2", "efficientnet_lite0"])
+def test_int8_works_on_bytes_from_the_photo_to_the_embedding(backbone: Backbone, tmp_path: Path) -> None:
+    made, architecture = network(backbone), ARCHITECTURES[backbone]
+    graph = quantised(graphs.core(made, SIZE), self_test_images(SIZE), architecture)
+    graphs.save(graph, tmp_path / "int8.onnx")
+    found = operators(tmp_path / "int8.onnx", tmp_path)
+    assert {"QuantizeLinear", "Pad", "Conv", "Add"}.isdisjoint(found)
+    assert found["DequantizeLinear"] <= 2  # the embedding's
+
+
+def test_a_file_is_made_of_what_it_needs_alone(tmp_path: Path) -> None:
+    made, architecture = network("mobilenet_v3_small"), ARCHITECTURES["mobilenet_v3_small"]
+    graph = quantised(graphs.core(made, SIZE), self_test_images(SIZE), architecture).graph
+    needed = {name for node in graph.node for name in node.input}
+    assert {one.name for one in graph.initializer} <= needed

@@ -9,8 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from export import quantize
+from export import front, quantize
 from export.backbone import ARCHITECTURES
+from pawloop.errors import ExportError
 
 SIZE = 32
 ARCHITECTURE = ARCHITECTURES["mobilenet_v2"]
@@ -46,15 +47,15 @@ def core(outlier: float = 1.0) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
 
-def images() -> NDArray[np.uint8]:
-    return np.random.default_rng(1).integers(0, 256, (12, SIZE, SIZE, 3), dtype=np.uint8)
+def images(count: int = 12, seed: int = 1) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (count, SIZE, SIZE, 3), dtype=np.uint8)
 
 
 def error(model: onnx.ModelProto, plain: onnx.ModelProto) -> float:
-    pixels = np.random.default_rng(2).normal(0, 1, (8, 3, SIZE, SIZE)).astype(np.float32)
+    asked = {"image": images(8, seed=2)}
+    whole = front.normalising(onnx.load_from_string(plain.SerializeToString()), ARCHITECTURE, SIZE)
     mine, theirs = (
-        ort.InferenceSession(one.SerializeToString()).run(None, {"pixels": pixels})[0]
-        for one in (model, plain)
+        ort.InferenceSession(one.SerializeToString()).run(None, asked)[0] for one in (model, whole)
     )
     return float((np.linalg.norm(mine - theirs, axis=1) / np.linalg.norm(theirs, axis=1)).mean())
 
@@ -97,3 +98,16 @@ def test_a_search_without_time_left_gives_the_closest_so_far(
     quantize.quantised(core(outlier=3000), images(), ARCHITECTURE)
     assert attempts == [0]
     assert capsys.readouterr().out == ""
+
+
+def test_a_front_in_float_gives_what_normalised_pixels_give() -> None:
+    plain = core()
+    on_bytes = front.taking_bytes(front.on_shifted_bytes(plain, ARCHITECTURE), ARCHITECTURE, SIZE)
+    assert error(on_bytes, plain) < 1e-5
+
+
+def test_a_network_that_starts_otherwise_is_refused() -> None:
+    plain = core()
+    plain.graph.node[0].op_type = "MatMul"
+    with pytest.raises(ExportError, match="starts with Conv"):
+        quantize.quantised(plain, images(), ARCHITECTURE)
