@@ -28,6 +28,7 @@ from pawloop import durable
 from pawloop.errors import TrainingError
 from tasks.blend import Blend
 from tasks.calibrate import judged
+from tasks.layers import quicken
 
 BATCH = 16  # of 32, the tail's activations alone pass half a gigabyte
 _ASKED_AT_ONCE = 64
@@ -234,6 +235,8 @@ class _Last(nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.tail, self.head = copy.deepcopy(network.tail), copy.deepcopy(network.head)
+        if DEVICE == "cpu":
+            quicken(self.tail)
         self.eval()
 
     def embed(self, activations: Tensor) -> Tensor:
