@@ -25,6 +25,12 @@ def activations(backbone: Backbone) -> Tensor:
         return network.trunk(torch.randn(4, 3, 96, 96)).contiguous(memory_format=torch.channels_last)
 
 
+def quickened(plain: nn.Sequential) -> nn.Sequential:
+    quick = copy.deepcopy(plain)
+    quicken(quick)
+    return quick
+
+
 def learnt(layers: nn.Sequential, inputs: Tensor, bf16: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
     """What comes out, and the gradient of each parameter."""
     torch.manual_seed(2)
@@ -37,9 +43,7 @@ def learnt(layers: nn.Sequential, inputs: Tensor, bf16: bool = False) -> tuple[T
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_answers_and_gradients_are_those_of_the_plain_layers(backbone: Backbone) -> None:
     plain, inputs = tail(backbone), activations(backbone)
-    quick = copy.deepcopy(plain)
-    quicken(quick)
-    (wanted, gradients), (found, mine) = learnt(plain, inputs), learnt(quick, inputs)
+    (wanted, gradients), (found, mine) = learnt(plain, inputs), learnt(quickened(plain), inputs)
     assert torch.allclose(found, wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))
     assert mine.keys() == gradients.keys()
     for name, gradient in gradients.items():
@@ -49,9 +53,7 @@ def test_answers_and_gradients_are_those_of_the_plain_layers(backbone: Backbone)
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_in_bfloat16_they_are_near(backbone: Backbone) -> None:
     plain, inputs = tail(backbone), activations(backbone)
-    quick = copy.deepcopy(plain)
-    quicken(quick)
-    (wanted, gradients), (found, mine) = learnt(plain, inputs), learnt(quick, inputs, bf16=True)
+    (wanted, gradients), (found, mine) = learnt(plain, inputs), learnt(quickened(plain), inputs, bf16=True)
     assert torch.cosine_similarity(found.flatten(), wanted.flatten(), dim=0) > 0.99
     whole, near = (torch.cat([g[n].flatten() for n in gradients]) for g in (gradients, mine))
     assert torch.cosine_similarity(whole, near, dim=0) > 0.95
@@ -60,8 +62,7 @@ def test_in_bfloat16_they_are_near(backbone: Backbone) -> None:
 
 def test_names_stay_and_a_copy_is_a_network_of_its_own() -> None:
     plain, inputs = tail("efficientnet_lite0"), activations("efficientnet_lite0")
-    quick = copy.deepcopy(plain)
-    quicken(quick)
+    quick = quickened(plain)
     assert quick.state_dict().keys() == plain.state_dict().keys()
     other = copy.deepcopy(quick)
     with torch.no_grad():
