@@ -1,8 +1,9 @@
 """int8: a core graph with quantised activations (u8) and weights (s8, per channel), and its front.
 
-Static, QDQ, by onnxruntime's own quantiser. Where the plain way answers too unlike float32, it looks for
-ranges that do better and for blocks to leave in float, by what each does to the output. Knows graphs and
-calibration pixels; whether the result may serve is judged on validation photos like everything else.
+Static, QDQ, by onnxruntime's own quantiser. Where the plain way answers too unlike float32, it tries weights
+that no sum overflows, then other ranges, then blocks to leave in float, by what each does to the output.
+Knows graphs and calibration pixels; whether the result may serve is judged on validation photos like
+everything else.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx import ModelProto
+from onnx import ModelProto, numpy_helper
 from onnxruntime.quantization import (
     CalibrationDataReader,
     CalibrationMethod,
@@ -50,8 +51,9 @@ def quantised(core: ModelProto, images: NDArray[np.uint8], architecture: Archite
 
     images: [N, S, S, 3].
     All operators are quantised where that answers as float32 does within `TOLERANCE`: with the convolutions
-    alone, what is saved in them is lost again in conversions between them. Where it does not, other ways to
-    take the ranges are tried, and then the blocks that harm most stay in float; the closest found is given.
+    alone, what is saved in them is lost again in conversions between them. Where it does not, weights
+    that no sum overflows and other ways to take the ranges are tried, and then the blocks that harm most stay
+    in float; the closest found is given.
     """
     zero_point = front.zero_point(architecture)
     pixels = np.ascontiguousarray(images.astype(np.float32).transpose(0, 3, 1, 2)) - zero_point
@@ -62,10 +64,18 @@ def quantised(core: ModelProto, images: NDArray[np.uint8], architecture: Archite
 
 
 @dataclass(frozen=True)
+class _Way:
+    """fitting: with scales for the weights that keep sums of two products within 16 bits."""
+
+    method: CalibrationMethod = CalibrationMethod.MinMax
+    fitting: bool = False
+
+
+@dataclass(frozen=True)
 class _Found:
     model: ModelProto
     error: float
-    method: CalibrationMethod
+    way: _Way
 
     @property
     def is_close(self) -> bool:
@@ -81,26 +91,30 @@ class _Search:
         self._pixels = pixels  # [N, 3, S, S]
         self._wanted = _outputs(model, pixels[:_COMPARED])  # [K, D]
         self._names = [node.name for node in model.graph.node]
+        self._fitting = _fitting_scales(model)
         # So that a byte stays itself, whatever the photos' darkest and brightest ones are.
-        byte = {"scale": np.ones((), np.float32), "zero_point": zero_point}
-        self._options = {"TensorQuantOverrides": {front.PIXELS: [byte]}}
+        self._byte = {"scale": np.ones((), np.float32), "zero_point": zero_point}
         self._until = time.monotonic() + _SEARCH_S
 
     def closest(self) -> ModelProto:
-        best = self._tried(CalibrationMethod.MinMax)
+        best = self._tried(_Way())
         # Percentiles took twice as long and were no better where the plain way was good.
-        for method in (CalibrationMethod.Percentile, CalibrationMethod.Entropy):
+        for change in (
+            {"fitting": True},
+            {"method": CalibrationMethod.Percentile},
+            {"method": CalibrationMethod.Entropy},
+        ):
             if best.is_close or self._is_over:
                 return best.model
-            best = min(best, self._tried(method), key=lambda found: found.error)
+            best = min(best, self._tried(replace(best.way, **change)), key=lambda found: found.error)
         if best.is_close:
             return best.model
         return self._with_blocks_in_float(best).model
 
     def _with_blocks_in_float(self, best: _Found) -> _Found:
         in_float: list[str] = []
-        for block in self._by_harm(best.method)[: _BLOCKS // 2]:
-            found = self._tried(best.method, [*in_float, *block])
+        for block in self._by_harm(best.way)[: _BLOCKS // 2]:
+            found = self._tried(best.way, [*in_float, *block])
             if found.error < best.error:
                 best, in_float = found, [*in_float, *block]
             if best.is_close or self._is_over:
@@ -112,20 +126,21 @@ class _Search:
     def _is_over(self) -> bool:
         return time.monotonic() > self._until
 
-    def _by_harm(self, method: CalibrationMethod) -> list[list[str]]:
+    def _by_harm(self, way: _Way) -> list[list[str]]:
         """Blocks of nodes, first the one that moves the output most when it alone is quantised."""
         size = -(-len(self._names) // _BLOCKS)
         blocks = [self._names[start : start + size] for start in range(0, len(self._names), size)]
         harm = {
-            number: self._tried(method, sorted({*self._names} - {*block}), _RANKED_WITH).error
+            number: self._tried(way, sorted({*self._names} - {*block}), _RANKED_WITH).error
             for number, block in enumerate(blocks)
             if not self._is_over
         }
         return [blocks[number] for number in sorted(harm, key=lambda number: -harm[number])]
 
-    def _tried(
-        self, method: CalibrationMethod, in_float: Sequence[str] = (), images: int | None = None
-    ) -> _Found:
+    def _tried(self, way: _Way, in_float: Sequence[str] = (), images: int | None = None) -> _Found:
+        overrides: dict[str, list[dict[str, Any]]] = {front.PIXELS: [self._byte]}  # Any: onnxruntime's words
+        if way.fitting:
+            overrides |= self._fitting
         out = self._prepared.with_name("int8")
         quantize_static(
             self._prepared,
@@ -135,12 +150,12 @@ class _Search:
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            calibrate_method=method,
+            calibrate_method=way.method,
             nodes_to_exclude=list(in_float),
-            extra_options=self._options,
+            extra_options={"TensorQuantOverrides": overrides},
         )
         model = onnx.load(out)
-        return _Found(model, _distance(_outputs(model, self._pixels[:_COMPARED]), self._wanted), method)
+        return _Found(model, _distance(_outputs(model, self._pixels[:_COMPARED]), self._wanted), way)
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
@@ -164,6 +179,33 @@ def _prepared(core: ModelProto, folder: Path) -> Path:
         node.name = node.name or f"node-{number}"
     onnx.save(model, prepared)
     return prepared
+
+
+def _fitting_scales(model: ModelProto) -> dict[str, list[dict[str, Any]]]:  # Any: onnxruntime's words
+    """For the weights of each convolution but depthwise ones, a scale for each channel that comes out.
+
+    Processors without VNNI add two neighbouring products of u8 and s8 in 16 bits, which weights that fill
+    eight bits overflow (Intel's intrinsics guide, `_mm256_maddubs_epi16`; onnxruntime's page on quantisation
+    advises weights of seven bits). Here a channel gives up only as much as its own neighbours ask for.
+    """
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    scales = {}
+    for name in {node.input[1] for node in model.graph.node if node.op_type == "Conv"}:
+        weight = numpy_helper.to_array(constants[name])  # [out, in, H, W]
+        if weight.shape[1] > 1:
+            scales[name] = [
+                {"axis": 0, "scale": scale, "zero_point": np.zeros((), np.int8)}
+                for scale in _largest_sums(weight) / np.float32(127)
+            ]
+    return scales
+
+
+def _largest_sums(weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[out] of weights [out, in, H, W], the largest |w| or |sum of two neighbours| in the order of NHWC."""
+    summed = weight.transpose(0, 2, 3, 1).reshape(len(weight), -1)
+    pairs = np.pad(summed, ((0, 0), (0, summed.shape[1] % 2))).reshape(len(weight), -1, 2)
+    largest = np.maximum(np.abs(pairs).max((1, 2)), np.abs(pairs.sum(2)).max(1))
+    return np.where(largest > 0, largest, 1).astype(np.float32)
 
 
 def _outputs(model: ModelProto, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
