@@ -36,7 +36,10 @@ def code_version() -> str:
 
 def machine() -> str:
     """What the work is done on, and by which PyTorch."""
-    return f"{platform.machine()}, {processor()}, {usable_cores()} cores, torch {version('torch')}"
+    import torch  # asked by who trains; who lists experiments need not wait for it
+
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{platform.machine()}, {processor()}, {usable_cores()} cores{gpu}, torch {version('torch')}"
 
 
 def origin(dataset: str, seed: int) -> dict[str, str | int]:

@@ -50,6 +50,18 @@ def test_answers_and_gradients_are_those_of_the_plain_layers(backbone: Backbone)
         assert torch.allclose(mine[name], gradient, rtol=1e-2, atol=1e-3 * float(gradient.abs().max())), name
 
 
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("width", [1, 2, 3, 8])
+def test_a_wide_depthwise_kernel_learns_the_same_from_inputs_of_any_size(width: int, bias: bool) -> None:
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(6, 6, 5, padding=2, groups=6, bias=bias))
+    inputs = torch.randn(3, 6, 4, width)
+    (wanted, gradients), (found, mine) = learnt(plain, inputs), learnt(quickened(plain), inputs)
+    assert torch.equal(found, wanted)
+    assert mine.keys() == gradients.keys()
+    assert all(torch.allclose(mine[name], gradients[name], atol=1e-5) for name in gradients)
+
+
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_in_bfloat16_they_are_near(backbone: Backbone) -> None:
     plain, inputs = tail(backbone), activations(backbone)
