@@ -66,11 +66,11 @@ class _Wide(_Convolution):
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast("cpu", enabled=False):
-            y: Tensor = _Wider.apply(x.float(), self.weight, self.bias)  # type: ignore[no-untyped-call]  # torch's own
+            y: Tensor = _ByColumns.apply(x.float(), self.weight, self.bias)  # type: ignore[no-untyped-call]  # torch's own
         return y
 
 
-class _Wider(torch.autograd.Function):
+class _ByColumns(torch.autograd.Function):
     """The weights' gradient of 5 x 5 by columns: oneDNN has a fast way for at most three of them."""
 
     @staticmethod
