@@ -233,9 +233,11 @@ def gate(
 ) -> tuple[Verdict, dict[Precision, Variant]]:
     facts = weigh.weigh(candidate, rivals.champion)
     found = admission.verdicts(judged, rivals, dataset, spec, facts)
+    serving = admission.withheld(variants, found)
     for precision, verdict in found.items():
-        get_run_logger().info("Verdict on %s: %s", precision, verdict.summary)
-    return found["float32"], admission.withheld(variants, found)
+        rest = "" if serving[precision].admitted else f"; it does not serve: {serving[precision].reason}"
+        get_run_logger().info("Verdict on %s: %s%s", precision, verdict.summary, rest)
+    return found["float32"], serving
 
 
 @task(name="publish", cache_policy=NO_CACHE)
@@ -275,7 +277,9 @@ def tell(card: Card, judged: Judged, dataset: Dataset, rivals: Rivals, version: 
 
 @task(name="confirm", cache_policy=NO_CACHE)
 def confirm(registry: Registry, version: int, before: int | None, server_url: str) -> None:
-    get_run_logger().info(release.confirm(registry, version, before, server_url, CONFIRM_S))
+    found = release.confirm(registry, version, before, server_url, CONFIRM_S)
+    logger = get_run_logger()
+    (logger.info if server_url else logger.warning)(found)
 
 
 def finish_left_over(store: Path, registry: Registry, server_url: str) -> None:

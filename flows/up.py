@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from dotenv import dotenv_values
 from honcho.environ import parse_procfile
 from honcho.manager import Manager
 
@@ -20,7 +21,7 @@ from flows import stack
 from pawloop import problem as problems
 from pawloop.errors import PawloopError, ServerError
 from pawloop.registry import Registry
-from pawloop.settings import Settings, require_store
+from pawloop.settings import PREFIX, Settings, require_store
 from tasks import place
 from tasks.example import example
 
@@ -111,10 +112,26 @@ class _Story:
             "",
             f"  curl -s --data-binary @{shlex.quote(str(self._photo()))} {page}/predict",
             "",
+            *self._other_ports(),
             f"  The installation weighs {stack.weight_mb():,} MB. Ctrl-C stops everything.",
             "",
         ]
         return "\n".join(lines)
+
+    def _other_ports(self) -> list[str]:
+        """How other terminals find ports that only this one knows."""
+        kept, told = dotenv_values(".env"), []
+        for field in ("port", "prefect_port"):
+            name, port = f"{PREFIX}{field.upper()}", getattr(self.settings, field)
+            if str(port) != kept.get(name, str(Settings.model_fields[field].default)):
+                told.append(f"{name}={port}")
+        if not told:
+            return []
+        return [
+            "  Other terminals need the same ports (or keep them in .env):",
+            f"  export {' '.join(told)}",
+            "",
+        ]
 
     def _photo(self) -> Path:
         """A photo to try: one of the problem's own that no training has seen, and that is answered."""

@@ -57,7 +57,8 @@ def list_versions(
     ]
     table(["version", "made", "kept", "set aside", "models"], rows, name)
     if not found:
-        talk.print(f"{name}: no such version" if photo else _NONE.format(name), markup=False, soft_wrap=True)
+        none = f"{name}: no version holds the photo {photo}" if photo else _NONE.format(name)
+        talk.print(none, markup=False, soft_wrap=True)
 
 
 @data.command("show")
@@ -138,7 +139,11 @@ def quarantine(
     """
     from tasks import browse
 
-    found = list(browse.quarantine(_version(version, problem), verdict or None))
+    dataset = _version(version, problem)
+    found = list(browse.quarantine(dataset, verdict or None))
+    if verdict and not found:
+        there = ", ".join(sorted({one.verdict for one in browse.quarantine(dataset)})) or "none"
+        talk.print(f"no file was set aside as {verdict!r}; verdicts there are: {there}", markup=False)
     if as_json:
         out.print_json(json.dumps([asdict(one) for one in found]))
         return

@@ -59,6 +59,8 @@ def compare_experiments(
     """
     from tasks.experiments import compare
 
+    if len(runs) < 2:
+        raise typer.BadParameter("name two runs or more, as `pawloop experiments list` shows them")
     differences = compare(_found(problem), runs)
     if as_json:
         out.print_json(json.dumps(differences))

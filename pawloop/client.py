@@ -205,6 +205,8 @@ def _waits(attempts: int) -> Iterator[float]:
 
 def _wait_s(outcome: _Outcome, waits: Iterator[float]) -> float | None:
     """How long to wait before the same is asked again, or None where that would change nothing."""
+    if isinstance(outcome, httpx.UnsupportedProtocol):
+        return None
     if isinstance(outcome, httpx.TransportError):
         return next(waits, None)
     if outcome.status_code != 503:
@@ -217,6 +219,8 @@ def _wait_s(outcome: _Outcome, waits: Iterator[float]) -> float | None:
 def _understood(response: _Outcome, url: str) -> Prediction:
     """The answer in a response, or what went wrong as one of our errors."""
     if isinstance(response, httpx.TransportError):
+        if isinstance(response, httpx.UnsupportedProtocol):
+            raise ServerError(f"{url} is no address of a server; one starts with http://") from response
         raise ServerError(f"{url} cannot be reached: {response}; is the server running?") from response
     try:
         value = response.json()

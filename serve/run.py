@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import threading
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
@@ -45,9 +45,25 @@ def run(
     take_descriptors()
     _end_quietly()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    name = problem.load(settings.problem).name
     if uds is None:
         refuse_open_door(settings)
-    head_start = loading.HeadStart(settings, problem.load(settings.problem).name)
+    with nullcontext() if uds else closing(listen(settings.host, settings.port)) as listener:
+        head_start = loading.HeadStart(settings, name)
+        try:
+            _serve(settings, head_start, listener, uds, root_path, forwarded_allow_ips)
+        finally:
+            head_start.take()  # or a thread in onnxruntime's C++ would abort the process at its end
+
+
+def _serve(
+    settings: Settings,
+    head_start: loading.HeadStart,
+    listener: socket.socket | None,
+    uds: Path | None,
+    root_path: str,
+    forwarded_allow_ips: str | None,
+) -> None:
     import uvicorn  # these take as long to import as the model to load, so both go on at once
 
     from serve.app import create_app
@@ -72,13 +88,12 @@ def run(
         backlog=_BACKLOG,
     )
     server = uvicorn.Server(config)
-    if uds is not None:
+    if listener is None:
         log.info("Pawloop serves at %s", uds)
         server.run()
     else:
-        with closing(listen(settings.host, settings.port)) as listener:
-            log.info("%s", _addresses(settings.host, listener.getsockname()[1], root_path))
-            server.run([listener])
+        log.info("%s", _addresses(settings.host, listener.getsockname()[1], root_path))
+        server.run([listener])
     if not server.started:
         raise ServerError("the server did not start; the lines above say why")
 

@@ -148,6 +148,8 @@ def _translated(path: Path) -> Iterator[None]:
     except _DAMAGE as error:
         raise SourceError(f"{path}: the archive is damaged: {error}; copy or download it again") from None
     except FileNotFoundError:
-        raise SourceError(f"{path}: there is no such archive; correct [data] sources") from None
+        raise SourceError(
+            f"{path}: there is no such archive; correct the path, or [data] sources in the problem file"
+        ) from None
     except OSError as error:
         raise SourceError(f"{path}: the archive cannot be read: {error.strerror or error}") from None

@@ -26,7 +26,9 @@ def listing(source: str, classes: Sequence[str], _store: Path) -> Listing:
 def names(root: Path) -> list[str]:
     """Every file below a folder, "/" between folders, in order; links are followed, once each."""
     if not root.exists():
-        raise SourceError(f"{root}: there is no such folder; correct [data] sources")
+        raise SourceError(
+            f"{root}: there is no such folder; correct the path, or [data] sources in the problem file"
+        )
     if not root.is_dir():
         raise SourceError(
             f"{root}: neither a folder nor, by its name, an archive or a list of photos; give a folder or "

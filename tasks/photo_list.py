@@ -79,7 +79,9 @@ def _lines(path: Path, source: str) -> list[Line]:
     except (pa.ArrowInvalid, csv.Error) as error:
         raise SourceError(f"{source}: the list cannot be read: {error}; write it again") from None
     except FileNotFoundError:
-        raise SourceError(f"{source}: there is no such list; correct [data] sources") from None
+        raise SourceError(
+            f"{source}: there is no such list; correct the path, or [data] sources in the problem file"
+        ) from None
     except OSError as error:
         raise SourceError(f"{source}: the list cannot be read: {error.strerror or error}") from None
 

@@ -111,7 +111,7 @@ def confirm(
     Raises ConfirmError, after all of that.
     """
     if not server_url:
-        return "no server was asked (PAWLOOP_SERVER_URL is empty)"
+        return "no server was asked whether it answers with the new version (PAWLOOP_SERVER_URL is empty)"
     question, last = ask or _readiness, "no answer"
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:

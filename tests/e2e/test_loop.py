@@ -40,6 +40,7 @@ def test_up_ends_with_a_model_that_answers(stack: Stack) -> None:
     command = shlex.split(stack.await_line(r"^  curl -s"))
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert re.search(r'"label": "(cat|dog)"', said)
+    assert stack.url.rpartition(":")[2] in stack.await_line("export PAWLOOP_PORT=")  # no other terminal knows
     stack.await_line(r"weighs [\d,]+ MB")
     answer = httpx.get(f"{stack.url}/readyz").json()
     assert answer["model"] == {"name": "sample", "version": 1}

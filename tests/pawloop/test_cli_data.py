@@ -109,6 +109,14 @@ def test_quarantine_gives_each_file_its_reason(versions: tuple[Dataset, Dataset]
     assert "unreadable: dog/broken.jpg" in said("quarantine")
     assert [one["name"] for one in told("quarantine", "--verdict", "unreadable")] == ["dog/broken.jpg"]
     assert told("quarantine", "--verdict", "blank") == []
+    wrong = CliRunner().invoke(app, ["data", "quarantine", "--verdict", "unreadible"])
+    assert "no file was set aside as 'unreadible'; verdicts there are: " in wrong.stderr
+    assert "unreadable" in wrong.stderr
+
+
+def test_a_photo_that_no_version_holds_is_named(versions: tuple[Dataset, Dataset]) -> None:
+    said_of_it = CliRunner().invoke(app, ["data", "list", "--photo", "nothing.jpg"]).stderr
+    assert "no version holds the photo nothing.jpg" in said_of_it
 
 
 def test_an_exported_version_is_a_folder_per_class(versions: tuple[Dataset, Dataset], tmp_path: Path) -> None:

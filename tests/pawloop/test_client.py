@@ -168,6 +168,11 @@ def test_a_server_that_is_not_there_is_named() -> None:
         client.predict(RED)
 
 
+def test_an_address_without_a_scheme_is_told_at_once() -> None:
+    with Client("127.0.0.1:8000") as client, pytest.raises(ServerError, match="starts with http://"):
+        client.predict(published.photo("red"))
+
+
 def test_another_kind_of_server_is_told_apart() -> None:
     with scripted((200, {}, ["hello"])) as (url, _), Client(url) as client, pytest.raises(ServerError):
         client.predict(RED)

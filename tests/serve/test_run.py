@@ -77,6 +77,25 @@ def test_a_taken_port_is_named() -> None:
             listen("127.0.0.1", port)
 
 
+@pytest.mark.parametrize("fault", ["a taken port", "a file of keys that is not there"])
+def test_a_server_that_cannot_start_ends_with_one_line_and_status_1(fault: str, tmp_path: Path) -> None:
+    published.champion(tmp_path / "store")
+    with listen("127.0.0.1", 0) as taken:
+        values = {
+            "PAWLOOP_STORE": str(tmp_path / "store"),
+            "PAWLOOP_PROBLEM": str(published.problem_file(tmp_path)),
+            "PAWLOOP_PORT": str(taken.getsockname()[1]) if fault == "a taken port" else "0",
+            "PAWLOOP_API_KEYS": "" if fault == "a taken port" else str(tmp_path / "keys"),
+        }
+        command = [sys.executable, "-m", "pawloop.cli", "serve"]
+        ended = subprocess.run(
+            command, env={**os.environ, **values}, capture_output=True, text=True, timeout=60
+        )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("pawloop: ")
+    assert len(ended.stderr.splitlines()) == 1
+
+
 def test_as_many_files_may_be_open_as_the_system_lets_us() -> None:
     resource = pytest.importorskip("resource", reason="there is no such limit on this system")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
