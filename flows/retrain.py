@@ -181,6 +181,8 @@ def explore(dataset: Dataset, spec: Problem, recipe: Recipe, weights: Sequence[P
         told.markdown, key=run.artifact_key(spec.name, "data"), description=f"Photos of version {dataset.id}"
     )
     get_run_logger().info("Data report: %s", told.html)
+    if told.doubt:
+        get_run_logger().warning("%s `pawloop data show` names them.", told.doubt)
 
 
 @task(name="train", cache_policy=NO_CACHE)

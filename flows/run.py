@@ -18,7 +18,7 @@ from prefect.client.schemas.objects import FlowRun, State, TaskRun
 from prefect.events import emit_event
 from prefect.states import Completed
 
-from pawloop import durable
+from pawloop import durable, running
 from pawloop.errors import PawloopError
 from pawloop.problem import Problem
 from tasks import experiments
@@ -35,7 +35,7 @@ def only_one(store: Path, problem: Problem, what: str = "retrain") -> Iterator[N
     """
     rename(problem, "running")
     name = problem.name if what == "retrain" else f"{problem.name}.{what}"
-    with durable.lock(store / "locks" / f"{name}.lock", f"{what} run {runtime.flow_run.name}"):
+    with durable.lock(running.run_lock(store, name), f"{what} run {runtime.flow_run.name}"):
         yield
 
 

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from dotenv import dotenv_values
 from honcho.environ import parse_procfile
 from honcho.manager import Manager
 
 from flows import stack
 from pawloop import problem as problems
+from pawloop import running
 from pawloop.errors import PawloopError, ServerError
 from pawloop.registry import Registry
-from pawloop.settings import PREFIX, Settings, require_store
+from pawloop.settings import Settings, require_store
 from tasks import place
 from tasks.example import example
 
@@ -31,18 +31,23 @@ _READY_S = 90.0
 def up(settings: Settings) -> int:
     """Start everything, set up what is missing, train a first model; return when it is stopped.
 
-    Raises ServerError for a taken port, ProblemFileError for a problem that cannot be read: both before
-    anything is started.
+    Raises ServerError for a taken port, BusyError where the store has a stack already, ProblemFileError for a
+    problem that cannot be read: all before anything is started.
     """
     spec = problems.load(settings.problem)
-    stack.check_ports(settings)
     require_store(settings.store)
+    with running.noted(settings):
+        return _run(settings, spec.name)
+
+
+def _run(settings: Settings, name: str) -> int:
+    stack.check_ports(settings)
     environment = stack.environment(settings)
     os.environ.update(environment)
     manager = Manager()
-    for name, command in parse_procfile((stack.TREE / "Procfile").read_text()).processes.items():
-        manager.add_process(name, command, env=dict(os.environ), cwd=str(Path.cwd()))
-    story = _Story(settings, spec.name, manager)
+    for part, command in parse_procfile((stack.TREE / "Procfile").read_text()).processes.items():
+        manager.add_process(part, command, env=dict(os.environ), cwd=str(Path.cwd()))
+    story = _Story(settings, name, manager)
     threading.Thread(target=story.tell, daemon=True).start()
     try:
         manager.loop()
@@ -112,26 +117,10 @@ class _Story:
             "",
             f"  curl -s --data-binary @{shlex.quote(str(self._photo()))} {page}/predict",
             "",
-            *self._other_ports(),
             f"  The installation weighs {stack.weight_mb():,} MB. Ctrl-C stops everything.",
             "",
         ]
         return "\n".join(lines)
-
-    def _other_ports(self) -> list[str]:
-        """How other terminals find ports that only this one knows."""
-        kept, told = dotenv_values(".env"), []
-        for field in ("port", "prefect_port"):
-            name, port = f"{PREFIX}{field.upper()}", getattr(self.settings, field)
-            if str(port) != kept.get(name, str(Settings.model_fields[field].default)):
-                told.append(f"{name}={port}")
-        if not told:
-            return []
-        return [
-            "  Other terminals need the same ports (or keep them in .env):",
-            f"  export {' '.join(told)}",
-            "",
-        ]
 
     def _photo(self) -> Path:
         """A photo to try: one of the problem's own that no training has seen, and that is answered."""

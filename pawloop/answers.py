@@ -5,9 +5,10 @@ Knows files and who answers. Knows nothing about printing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,23 +38,20 @@ def _from_champion(photos: Sequence[Path], settings: Settings, name: str) -> Ite
 
     predictor = Predictor(settings, name)
 
-    def one(path: Path) -> Answer:
-        try:
-            return predictor.predict(path.read_bytes())
-        except (PhotoError, OSError) as error:
-            return {"error": str(error)}
-
     with ThreadPoolExecutor(settings.thread_count) as pool:
-        yield from zip(photos, pool.map(one, photos), strict=True)
+        yield from zip(photos, pool.map(partial(_answer, predictor.predict), photos), strict=True)
 
 
 def _from_server(photos: Sequence[Path], url: str, api_key: str | None) -> Iterator[tuple[Path, Answer]]:
     with Client(url, api_key=api_key) as client, ThreadPoolExecutor(_AT_ONCE) as pool:
+        asked = partial(_answer, lambda content: asdict(client.predict(content)))
+        yield from zip(photos, pool.map(asked, photos), strict=True)
 
-        def one(path: Path) -> Answer:
-            try:
-                return asdict(client.predict(path))
-            except (ServerError, PhotoError, OSError) as error:
-                return {"error": str(error)}
 
-        yield from zip(photos, pool.map(one, photos), strict=True)
+def _answer(ask: Callable[[bytes], Answer], path: Path) -> Answer:
+    try:
+        return ask(path.read_bytes())
+    except OSError as error:
+        return {"error": f"cannot be read: {error.strerror}"}
+    except (PhotoError, ServerError) as error:
+        return {"error": str(error)}

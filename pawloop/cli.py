@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from pawloop import problem as problems
+from pawloop import running
 from pawloop import settings as machine
 from pawloop.cli_data import data
 from pawloop.cli_experiments import experiments
@@ -172,14 +173,14 @@ def predict(
 
 
 @app.command()
-def doctor(as_json: Json = False) -> None:
+def doctor(problem: ProblemName = None, as_json: Json = False) -> None:
     """Say what is missing, wrong or unreachable, and what to do about it.
 
     Example: `pawloop doctor`
     """
     from pawloop.doctor import examine
 
-    findings = examine()
+    findings = examine(problem)
     if as_json:
         out.print_json(json.dumps([vars(finding) for finding in findings]))
     for finding in [] if as_json else findings:
@@ -195,6 +196,7 @@ def _beside_prefect(settings: machine.Settings) -> Iterator[None]:
     machine.require_store(settings.store)
     from flows import stack
 
+    settings = running.beside(settings)
     url = os.environ.get("PREFECT_API_URL") or stack.api_url(settings)
     is_up = stack.prefect_answers(url)
     os.environ |= {k: v for k, v in stack.environment(settings).items() if k not in ("PATH", stack.MARK)}

@@ -21,10 +21,10 @@ from pawloop.errors import DatasetError
 from pawloop.terminal import Json, ProblemName, bar, line, out, table, talk
 
 if TYPE_CHECKING:
-    from tasks.browse import Summary
+    from tasks.browse import Doubt, Summary
     from tasks.manifest import Dataset
 
-_MOST_RELABELLED: Final = 20  # photos that are named one by one
+_MOST_NAMED: Final = 20  # photos that are named one by one
 
 data = typer.Typer(help="Dataset versions: what there is, what changed, what was set aside and why.")
 
@@ -70,7 +70,7 @@ def show(
     problem: ProblemName = None,
     as_json: Json = False,
 ) -> None:
-    """A version: its photos, its sources, its checks, and the models that learned from it.
+    """A version: its photos, sources and checks, the models that learned from it, and labels held for wrong.
 
     Example: `pawloop data show`, `pawloop data show 3fa2 --check`
     """
@@ -83,9 +83,12 @@ def show(
         with bar("Reading photos") as tell:
             gone = browse.changed(dataset, tell)
     if as_json:
-        out.print_json(json.dumps({**_facts(told), "failed_checks": failed, "changed": gone}))
+        doubts = [asdict(one) for one in browse.doubts(dataset)]
+        facts = {**_facts(told), "failed_checks": failed, "doubted": doubts, "changed": gone}
+        out.print_json(json.dumps(facts))
     else:
         _show(dataset, told, failed)
+        _doubt(browse.doubts(dataset))
     for one in gone:
         talk.print(one, style="red", markup=False, soft_wrap=True)
     if gone:
@@ -116,10 +119,9 @@ def diff(
     moved = Counter((before, after) for _, before, after in change.relabelled)
     for (before, after), count in moved.most_common():
         line(f"{count} photos: {before} became {after}")
-    for photo, before, after in change.relabelled[:_MOST_RELABELLED]:
+    for photo, before, after in change.relabelled[:_MOST_NAMED]:
         line(f"  {photo}: {before} became {after}")
-    if len(change.relabelled) > _MOST_RELABELLED:
-        line(f"  and {len(change.relabelled) - _MOST_RELABELLED} more (--json lists all)")
+    _count_rest(change.relabelled)
     if change.rules_changed:
         line("the rules of curation changed")
     if not (rows or change.relabelled):
@@ -199,9 +201,10 @@ def _version(asked: str | None, problem: str | None, place: int = -1) -> Dataset
         return Dataset.open(store, name, fits[0])
     if not known:
         raise DatasetError(_NONE.format(name))
-    what = f'version "{asked}"' if asked else "version before the only one"
+    if not asked:
+        raise DatasetError(f"{name}: {known[0]} is the only version; other photos and a retrain make another")
     why = f"begins {len(fits)} ids; write more of it" if fits else f"is not there (known: {', '.join(known)})"
-    raise DatasetError(f"{name}: {what} {why}")
+    raise DatasetError(f'{name}: version "{asked}" {why}')
 
 
 def _photo_id(photo: str) -> str:
@@ -235,3 +238,16 @@ def _show(dataset: Dataset, told: Summary, failed: Sequence[str]) -> None:
         line(f"failed: {check}")
     for note in told.notes:
         line(f"note: {note}")
+
+
+def _doubt(doubts: Sequence[Doubt]) -> None:
+    if doubts:
+        line(f"labels held for wrong: {len(doubts)}; move what is wrong into its right folder")
+    for one in doubts[:_MOST_NAMED]:
+        line(f"  {one.name}: labelled {one.label}, looks like {one.likely}")
+    _count_rest(doubts)
+
+
+def _count_rest(photos: Sequence[object]) -> None:
+    if len(photos) > _MOST_NAMED:
+        line(f"  and {len(photos) - _MOST_NAMED} more (--json lists all)")

@@ -222,6 +222,11 @@ def _understood(response: _Outcome, url: str) -> Prediction:
         if isinstance(response, httpx.UnsupportedProtocol):
             raise ServerError(f"{url} is no address of a server; one starts with http://") from response
         raise ServerError(f"{url} cannot be reached: {response}; is the server running?") from response
+    if response.status_code in (404, 405):
+        raise ServerError(
+            f"{url} answers {response.status_code}: it has no /predict; name the server's "
+            "address alone, such as http://127.0.0.1:8000"
+        )
     try:
         value = response.json()
         if response.is_success:

@@ -15,16 +15,18 @@ from pathlib import Path
 from typing import Literal
 
 import httpx
+from dotenv import dotenv_values
 
+from pawloop import durable, running
 from pawloop import problem as problems
 from pawloop import settings as machine
-from pawloop.errors import PawloopError
+from pawloop.errors import PawloopError, nearest
 from pawloop.problem import Problem
 from pawloop.registry import Registry
 from pawloop.settings import PREFIX, Settings
 
 _LITTLE_DISK_GB = 2
-_LITTLE_MEMORY_GB = 2
+_NO_FIELDS = {f"{PREFIX}API_KEY", f"{PREFIX}STACK"}  # a client's key; the mark of a stack's processes
 _NEEDED = {
     "serve": ("fastapi", "uvicorn", "onnxruntime"),
     "train": ("torch", "prefect", "onnx", "sklearn", "pyarrow"),
@@ -39,8 +41,11 @@ class Finding:
     what: str
 
 
-def examine() -> list[Finding]:
-    """Everything worth knowing of this installation, in the order of a person's questions."""
+def examine(name: str | None = None) -> list[Finding]:
+    """Everything worth knowing of this installation, in the order of a person's questions.
+
+    name: of the problem, instead of `PAWLOOP_PROBLEM`.
+    """
     findings = [_python(), *_packages()]
     try:
         settings = machine.load()
@@ -48,11 +53,11 @@ def examine() -> list[Finding]:
         return [*findings, Finding("bad", str(error))]
     findings += [*_sources(settings), *_store(settings)]
     try:
-        problem = problems.load(settings.problem)
+        problem = problems.load(name or settings.problem)
     except PawloopError as error:
         return [*findings, Finding("bad", str(error))]
     findings.append(Finding("good", f"problem {problem.name}: {', '.join(problem.classes)}"))
-    return [*findings, *_photos(problem), *_model(settings, problem), *_servers(settings)]
+    return [*findings, *_photos(problem), *_model(settings, problem), *_servers(running.beside(settings))]
 
 
 def _python() -> Finding:
@@ -73,14 +78,17 @@ def _packages() -> Iterator[Finding]:
 
 
 def _sources(settings: Settings) -> Iterator[Finding]:
-    file = Path(".env")
-    written = file.read_text(encoding="utf-8") if file.exists() else ""
+    written = dotenv_values(".env")
     for name in Settings.model_fields:
         key = f"{PREFIX}{name.upper()}"
         value = "(set)" if name == "admin_token" and settings.admin_token else getattr(settings, name)
-        source = "environment" if os.environ.get(key) else ".env" if f"{key}=" in written else "default"
+        source = "environment" if os.environ.get(key) else ".env" if written.get(key) else "default"
         if source != "default":
             yield Finding("told", f"{key} = {value} (from {source})")
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | _NO_FIELDS
+    for key in sorted({*os.environ, *written}):
+        if key.upper().startswith(PREFIX) and key.upper() not in known:
+            yield Finding("bad", f"{key} is no setting, so nobody reads it{nearest(key.upper(), known)}")
 
 
 def _store(settings: Settings) -> Iterator[Finding]:
@@ -114,6 +122,10 @@ def _model(settings: Settings, problem: Problem) -> Iterator[Finding]:
         champion = registry.champion()
     except PawloopError as error:
         yield Finding("bad", str(error))
+        return
+    training = durable.holder(running.run_lock(settings.store.resolve(), problem.name))
+    if champion is None and training:
+        yield Finding("told", f"{problem.name} has no model yet; its training is under way: {training}")
         return
     if champion is None:
         yield Finding("told", f"{problem.name} has no model yet; `pawloop retrain` makes the first")

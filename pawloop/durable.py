@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from pawloop.errors import BusyError
 
@@ -90,9 +90,9 @@ def lock(path: Path, purpose: str, *, wait: bool = False) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            raise BusyError(f"{path}: held by {holder}; wait for it to end, or stop that process") from None
+            raise BusyError(
+                f"{path}: held by {_word_of(file)}; wait for it to end, or stop that process"
+            ) from None
         file.truncate(0)
         since = datetime.now(UTC).isoformat(timespec="seconds")
         file.write(f"{purpose} (process {os.getpid()} on {socket.gethostname()}, since {since})")
@@ -101,3 +101,20 @@ def lock(path: Path, purpose: str, *, wait: bool = False) -> Iterator[None]:
             yield
         finally:
             file.truncate(0)
+
+
+def holder(path: Path) -> str | None:
+    """Who holds a lock, in its own words; None when nobody does."""
+    if not path.exists():
+        return None
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _word_of(file)
+    return None
+
+
+def _word_of(file: TextIO) -> str:
+    file.seek(0)
+    return file.read().strip() or "another process"

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from pawloop.errors import DatasetError
 from pawloop.registry import Registry
 from tasks import history
+from tasks.doubted import doubted
 from tasks.manifest import KEPT, SIDES, Dataset, Side, versions
 
 
@@ -64,6 +66,16 @@ class SetAside:
     why: str
 
 
+@dataclass(frozen=True)
+class Doubt:
+    """A photo whose label confident learning holds for wrong. likely: the class that others like it have."""
+
+    name: str
+    location: str
+    label: str
+    likely: str
+
+
 def summary(dataset: Dataset) -> Summary:
     """What `version.json` says, and who learned from it, as a value."""
     facts = dataset.facts()
@@ -104,6 +116,18 @@ def quarantine(dataset: Dataset, verdict: str | None = None) -> Iterator[SetAsid
         yield SetAside(
             row["name"], row["source"], row["location"], row["label"], row["verdict"], row["reason"]
         )
+
+
+def doubts(dataset: Dataset) -> list[Doubt]:
+    """The photos of a version whose label is probably wrong, by name; none before it was explored."""
+    found = doubted(dataset)
+    kept = dataset.kept(["id", "name", "location", "label"])
+    rows = kept.filter(pc.is_in(kept["id"], pa.array([id for id, _ in found], pa.string())))
+    return [
+        Doubt(row["name"], row["location"], row["label"], found[row["id"], row["label"]])
+        for row in rows.sort_by("name").to_pylist()
+        if (row["id"], row["label"]) in found
+    ]
 
 
 def holding(store: Path, name: str, photo_id: str) -> list[str]:

@@ -33,10 +33,14 @@ _SUMMARY_BYTES: Final = 200_000
 
 @dataclass(frozen=True)
 class Report:
-    """html: a page that needs no other file. markdown: its summary, pictures inside, for an artifact."""
+    """html: a page that needs no other file. markdown: its summary, pictures inside, for an artifact.
+
+    doubt: what to do about labels that are held for wrong; empty where none is.
+    """
 
     html: Path
     markdown: str
+    doubt: str
 
 
 def explore(
@@ -77,7 +81,8 @@ def explore(
     summary = _markdown(dataset, problem, kept, finding, curves)
     if suspected is not None:
         summary += doubts.markdown(dataset, kept, suspected, _SUMMARY_BYTES - len(summary.encode()))
-    return Report(path, summary)
+    is_doubted = any(one.is_confident for one in suspected or ())
+    return Report(path, summary, doubts.sentence(suspected) if suspected and is_doubted else "")
 
 
 def _counts(dataset: Dataset, problem: Problem) -> str:

@@ -132,7 +132,7 @@ def side_named(folder: str) -> Side | None:
 def _notes(strangers: Counter[str], others: list[str], classes: Sequence[str]) -> list[str]:
     notes = [
         f'the folder "{printable(folder)}" ({count} photos) is no class of the problem and was left out'
-        f"{nearest(same_form(folder), classes)}"
+        f"{nearest(same_form(folder), classes) or '; to learn it, add it to `classes` in the problem file'}"
         for folder, count in sorted(strangers.items())
     ]
     if others:

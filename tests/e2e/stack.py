@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -133,13 +133,18 @@ class Stack:
                 found.append(process)
         return found
 
-    def run(self, *arguments: str, timeout_s: float = 240.0) -> subprocess.CompletedProcess[str]:
-        """A command of the environment's, such as `prefect` or `pawloop`, against this stack."""
+    def run(
+        self, *arguments: str, timeout_s: float = 240.0, without: Collection[str] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        """A command of the environment's, such as `prefect` or `pawloop`, against this stack.
+
+        without: variables that it does not find in its environment.
+        """
         command = [str(BIN / arguments[0]), *arguments[1:]]
         return subprocess.run(
             command,
             cwd=TREE,
-            env=self.environment,
+            env={name: value for name, value in self.environment.items() if name not in without},
             capture_output=True,
             text=True,
             timeout=timeout_s,

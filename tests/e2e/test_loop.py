@@ -18,6 +18,7 @@ import pytest
 
 from tests.e2e.stack import Caller, Stack, answers, wait_until
 
+PORTS = ("PAWLOOP_PORT", "PAWLOOP_PREFECT_PORT", "PREFECT_API_URL")
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
@@ -40,13 +41,21 @@ def test_up_ends_with_a_model_that_answers(stack: Stack) -> None:
     command = shlex.split(stack.await_line(r"^  curl -s"))
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert re.search(r'"label": "(cat|dog)"', said)
-    assert stack.url.rpartition(":")[2] in stack.await_line("export PAWLOOP_PORT=")  # no other terminal knows
     stack.await_line(r"weighs [\d,]+ MB")
     answer = httpx.get(f"{stack.url}/readyz").json()
     assert answer["model"] == {"name": "sample", "version": 1}
     accuracy = httpx.get(f"{stack.url}/model").json()["metrics"]["float32"]["accuracy"]
     assert accuracy >= 0.95
     assert stack.aliases()["anchor"] == 1
+
+
+def test_a_terminal_that_knows_no_ports_finds_the_stack(stack: Stack) -> None:
+    found = stack.run("pawloop", "doctor", without=PORTS).stdout
+    second = stack.run("pawloop", "up", without=PORTS)
+    assert f"inference server answers at {stack.url}" in found
+    assert f"Prefect server answers at http://127.0.0.1:{stack.prefect_port}" in found
+    assert second.returncode == 1
+    assert f"held by `pawloop up` with port {stack.port} (process {stack.process.pid}" in second.stderr
 
 
 def test_the_story_of_a_run_is_in_prefects_ui(stack: Stack) -> None:

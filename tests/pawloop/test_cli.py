@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from pawloop import durable, running
+from pawloop import problem as problems
 from tests import published
 
 BIN = Path(sys.executable).parent / "pawloop"
@@ -135,6 +137,32 @@ def test_doctor_says_what_is_wrong_and_what_to_do(shell: Shell) -> None:
     done = shell.run("doctor")
     assert done.returncode == 1
     assert 'there is no problem "none-such"' in done.stdout
+
+
+def test_doctor_knows_misspelt_settings_and_another_problem(shell: Shell) -> None:
+    shell.environment |= {"PAWLOOP_PORTS": "8010"}
+    (shell.folder / ".env").write_text("pawloop_treads=2\nPAWLOOP_QUEUE=8\n")
+    done = shell.run("doctor", "--problem", "cat-vs-dog")
+    assert done.returncode == 1
+    assert 'PAWLOOP_PORTS is no setting, so nobody reads it; did you mean "PAWLOOP_PORT"?' in done.stdout
+    assert 'pawloop_treads is no setting, so nobody reads it; did you mean "PAWLOOP_THREADS"?' in done.stdout
+    assert "PAWLOOP_QUEUE = 8 (from .env)" in done.stdout
+    assert "problem cat-vs-dog: cat, dog" in done.stdout
+
+
+def test_doctor_tells_a_first_training_that_is_under_way(shell: Shell) -> None:
+    name = problems.load(str(shell.problem)).name
+    with durable.lock(running.run_lock(shell.folder / "store", name), "retrain run sleepy-tapir"):
+        done = shell.run("doctor")
+    assert "its training is under way: retrain run sleepy-tapir" in done.stdout
+
+
+def test_a_file_that_is_not_there_is_named_once(shell: Shell) -> None:
+    published.champion(shell.folder / "store")
+    gone = shell.folder / "gone.jpg"
+    said = shell.run("predict", gone).stderr
+    assert said.count(str(gone)) == 1
+    assert "cannot be read: No such file" in said
 
 
 def test_help_is_quick_in_that_it_loads_no_torch(shell: Shell) -> None:

@@ -13,6 +13,7 @@ from pawloop.cli import app
 from pawloop.errors import DatasetError
 from pawloop.image import photo_id
 from pawloop.registry import Registry
+from tasks.doubted import Suspect, keep
 from tasks.manifest import Dataset
 from tests import published
 from tests.tasks.albums import album, made, problem
@@ -138,6 +139,28 @@ def test_an_exported_version_is_a_folder_per_class(versions: tuple[Dataset, Data
 def test_what_is_not_there_is_told(words: list[str], message: str, versions: tuple[Dataset, Dataset]) -> None:
     with pytest.raises(Exception, match=message):
         said(*words)
+
+
+def test_a_label_held_for_wrong_is_named(versions: tuple[Dataset, Dataset]) -> None:
+    _, second = versions
+    rows = second.kept(["id", "name", "label"])
+    row = rows["name"].to_pylist().index("cat/was-dog.jpg")
+    keep(second, [Suspect(row, "cat", "dog", 0.02, True)], rows["id"].to_pylist())
+
+    page, facts = said("show"), told("show")
+
+    assert "labels held for wrong: 1" in page
+    assert "cat/was-dog.jpg: labelled cat, looks like dog" in page
+    assert [(one["name"], one["likely"]) for one in facts["doubted"]] == [("cat/was-dog.jpg", "dog")]
+
+
+def test_one_version_has_nothing_to_be_compared_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(problem(album(tmp_path / "photos")), tmp_path / "store")
+    monkeypatch.setenv("PAWLOOP_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("PAWLOOP_PROBLEM", "test")
+
+    with pytest.raises(DatasetError, match="is the only version"):
+        said("diff")
 
 
 def test_a_problem_without_versions_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -178,6 +178,11 @@ def test_another_kind_of_server_is_told_apart() -> None:
         client.predict(RED)
 
 
+def test_an_address_with_a_path_is_told_to_be_too_long(server: Running) -> None:
+    with Client(f"{server.url}/predict") as client, pytest.raises(ServerError, match="address alone"):
+        client.predict(RED)
+
+
 def test_errors_are_ours(server: Running, tmp_path: Path) -> None:
     with Client(server.url) as client:
         with pytest.raises(PhotoError, match="damaged"):

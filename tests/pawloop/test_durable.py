@@ -48,8 +48,10 @@ def test_the_second_holder_is_told_who_the_first_is(tmp_path: Path) -> None:
             durable.lock(path, "x"),
         ):
             pass
+        assert str(durable.holder(path)).startswith(f"a test that holds (process {holder.pid} on")
         holder.send_signal(signal.SIGKILL)
         holder.wait()
+    assert durable.holder(path) is None
     with durable.lock(path, "x"):
         pass
 

@@ -58,13 +58,14 @@ def test_litter_is_ignored_and_everything_else_that_is_left_out_is_told(tmp_path
     (folder / "cat" / ".hidden.jpg").write_bytes(b"x")
     (folder / "cat" / "Thumbs.db").write_bytes(b"x")
     (folder / "cat" / "notes.txt").write_text("a note")
-    album(folder, ("dogs",), each=3)
+    album(folder, ("dogs", "gerbil"), each=3)
 
     found = collect(problem(folder), tmp_path / "store")
 
     assert found.photo_count == 4
-    assert len(found.notes) == 2
+    assert len(found.notes) == 3
     assert any('"dogs" (3 photos)' in note and 'did you mean "dog"?' in note for note in found.notes)
+    assert any('"gerbil" (3 photos)' in note and "add it to `classes`" in note for note in found.notes)
     assert any("cat/notes.txt" in note for note in found.notes)
 
 

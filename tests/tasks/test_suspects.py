@@ -64,6 +64,7 @@ def test_a_suspected_label_is_shown_and_stays(mislabelled: Path, tmp_path: Path)
     report = explore(dataset, about, None, told_apart(dataset))
 
     assert "Suspected wrong labels" in report.html.read_text()
+    assert "the label is held for wrong" in report.doubt
     assert "| dog/cat000.jpg | dog | cat |" in report.markdown
     assert len(report.markdown.encode()) < 200_000
     assert verdicts(made(about, tmp_path / "store"))["dog/cat000.jpg"] == "kept"
