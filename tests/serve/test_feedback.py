@@ -61,11 +61,11 @@ def test_a_correction_of_an_answer_that_is_not_written_yet_is_accepted(journaled
 @pytest.mark.parametrize(
     ("prediction_id", "label", "words"),
     [
-        (new_id(), "dogg", 'did you mean "dog"'),
+        ("019aaf0e-7c1b-7d6a-9d53-6e1c6a4b8f10", "dogg", 'did you mean "dog"'),
         ("7", "dog", "no id of a prediction"),
         ("00000000-0000-4000-8000-000000000000", "dog", "no id of a prediction"),
         (None, "dog", "both as text"),
-        (new_id(), "\ud800", "is no class"),
+        ("019aaf0e-7c1b-7d6a-9d53-6e1c6a4b8f10", "\ud800", "is no class"),
         ("\ud800", "dog", "no id of a prediction"),
     ],
 )
