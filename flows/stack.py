@@ -29,6 +29,7 @@ DEPLOYMENT = "retrain/nightly"
 TREE = Path(__file__).resolve().parent.parent
 MARK = "PAWLOOP_STACK"
 _HEARTBEAT_S = 30
+_LOOK_S = 2  # so long may somebody wait who pressed Run; Prefect's own is 10
 _ZOMBIES = "pawloop: end runs whose process is gone"
 _STOP_S = 8.0
 
@@ -50,6 +51,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "OMP_WAIT_POLICY": "PASSIVE",
         "MALLOC_ARENA_MAX": "2",  # many threads on many arenas cost hundreds of megabytes
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(_HEARTBEAT_S),
+        "PREFECT_WORKER_QUERY_SECONDS": str(_LOOK_S),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
         "PREFECT_TELEMETRY_ENABLE_RESOURCE_METRICS": "false",
