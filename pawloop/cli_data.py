@@ -78,17 +78,18 @@ def show(
 
     dataset = _version(version, problem)
     told, failed = browse.summary(dataset), browse.failed_checks(dataset)
+    doubts = browse.doubts(dataset)
     gone: list[str] = []
     if check:
         with bar("Reading photos") as tell:
             gone = browse.changed(dataset, tell)
     if as_json:
-        doubts = [asdict(one) for one in browse.doubts(dataset)]
-        facts = {**_facts(told), "failed_checks": failed, "doubted": doubts, "changed": gone}
+        doubted = [asdict(one) for one in doubts]
+        facts = {**_facts(told), "failed_checks": failed, "doubted": doubted, "changed": gone}
         out.print_json(json.dumps(facts))
     else:
         _show(dataset, told, failed)
-        _doubt(browse.doubts(dataset))
+        _doubt(doubts)
     for one in gone:
         talk.print(one, style="red", markup=False, soft_wrap=True)
     if gone:

@@ -79,15 +79,14 @@ def _packages() -> Iterator[Finding]:
 
 def _sources(settings: Settings) -> Iterator[Finding]:
     written = dotenv_values(".env")
-    for name in Settings.model_fields:
-        key = f"{PREFIX}{name.upper()}"
+    known = {f"{PREFIX}{name.upper()}": name for name in Settings.model_fields}
+    for key, name in known.items():
         value = "(set)" if name == "admin_token" and settings.admin_token else getattr(settings, name)
         source = "environment" if os.environ.get(key) else ".env" if written.get(key) else "default"
         if source != "default":
             yield Finding("told", f"{key} = {value} (from {source})")
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | _NO_FIELDS
     for key in sorted({*os.environ, *written}):
-        if key.upper().startswith(PREFIX) and key.upper() not in known:
+        if key.upper().startswith(PREFIX) and key.upper() not in {*known, *_NO_FIELDS}:
             yield Finding("bad", f"{key} is no setting, so nobody reads it{nearest(key.upper(), known)}")
 
 

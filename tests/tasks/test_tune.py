@@ -19,7 +19,7 @@ from tests.tasks import albums
 
 @pytest.fixture(scope="module")
 def problem() -> Problem:
-    space = Tune(trials=4, trial_s=6.0, budget_s=240, backbones=(), image_sizes=(96,), keep=1)
+    space = Tune(trials=4, trial_s=15.0, budget_s=240, backbones=(), image_sizes=(96,), keep=1)
     return Problem(
         name="drawn",
         classes=("cat", "dog"),
