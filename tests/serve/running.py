@@ -81,3 +81,14 @@ def until(holds: Callable[[], object], timeout_s: float = 10.0) -> None:
     while not holds():
         assert time.monotonic() < end, "it never happened"
         time.sleep(0.01)
+
+
+def answers(connection: socket.socket, count: int) -> list[bytes]:
+    """So many answers of one connection, or fewer where it closes."""
+    received = b""
+    while received.count(b"HTTP/1.1 ") < count or not received.endswith(b"}"):
+        piece = connection.recv(1 << 16)
+        if not piece:
+            break
+        received += piece
+    return [b"HTTP/1.1 " + one for one in received.split(b"HTTP/1.1 ")[1:]]

@@ -16,7 +16,7 @@ import pytest
 from serve import outlet
 from serve.answer import Answer, answer
 from tests import published
-from tests.serve.running import Running, running, settings, until
+from tests.serve.running import Running, answers, running, settings, until
 
 
 def asked(photo: bytes, *headers: str) -> bytes:
@@ -28,17 +28,6 @@ def posted(path: str, body: bytes, *headers: str) -> bytes:
     """A request for a path, likewise."""
     lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join([*lines, "", ""]).encode() + body
-
-
-def answers(connection: socket.socket, count: int) -> list[bytes]:
-    """So many answers of one connection, or fewer where it closes."""
-    received = b""
-    while received.count(b"HTTP/1.1 ") < count or not received.endswith(b"}"):
-        piece = connection.recv(1 << 16)
-        if not piece:
-            break
-        received += piece
-    return [b"HTTP/1.1 " + one for one in received.split(b"HTTP/1.1 ")[1:]]
 
 
 @pytest.mark.parametrize(
@@ -150,7 +139,7 @@ def test_a_body_that_goes_on_after_its_answer_is_given_up(tmp_path: Path) -> Non
         socket.create_connection(("127.0.0.1", server.port), 5) as connection,
     ):
         connection.sendall(CHUNKED)
-        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+        assert answers(connection, 1)[0].startswith(b"HTTP/1.1 200 ")
         connection.sendall(b"1\r\nx\r\n")
         assert connection.recv(1 << 16) == b""  # or this waits for five seconds, and fails
 
@@ -158,7 +147,7 @@ def test_a_body_that_goes_on_after_its_answer_is_given_up(tmp_path: Path) -> Non
 def test_a_body_that_ends_after_its_answer_leaves_its_connection_as_it_was(server: Running) -> None:
     with socket.create_connection(("127.0.0.1", server.port), 5) as connection:
         connection.sendall(CHUNKED)
-        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+        assert answers(connection, 1)[0].startswith(b"HTTP/1.1 200 ")
         connection.sendall(b"1\r\nx\r\n0\r\n\r\n")
         connection.sendall(asked(published.photo("red")))
         assert answers(connection, 1)[0].startswith(b"HTTP/1.1 200 ")
