@@ -98,9 +98,11 @@ class Engine:
         self.job_s = _FIRST_GUESS_S
         self._serving: Serving | None = None
         self._waiting: deque[Job[object]] = deque()
-        # A token for each job wakes one thread. Both structures are single C calls, so no lock is held
-        # in Python; a job that was taken out of the queue leaves a token that finds nothing.
-        self._tokens: SimpleQueue[bool] = SimpleQueue()
+        # Idle threads, each asleep at a bell of its own. The one that worked last is woken first, since its
+        # stack and its core are still warm. All of it is single C calls, so no lock is held in Python.
+        self._idle: list[int] = []
+        self._bells: list[SimpleQueue[None]] = [SimpleQueue() for _ in range(threads)]
+        self._is_stopping = False
         self._running: set[int] = set()
         self._threads = [
             threading.Thread(target=self._work, args=(n,), name=f"inference-{n}", daemon=True)
@@ -174,7 +176,7 @@ class Engine:
         self.admit(job.deadline)
         job.queued_at = time.monotonic()
         self._waiting.append(job)  # type: ignore[arg-type]  # a Job[T] among the Job[object]
-        self._tokens.put(True)
+        self._wake_one()
 
     def is_waiting(self, job: Job[T]) -> bool:
         """Whether no thread has taken the job yet."""
@@ -202,22 +204,39 @@ class Engine:
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """Finish what is queued, then end the threads."""
-        for _ in self._threads:
-            self._tokens.put(False)
+        self._is_stopping = True
+        for bell in self._bells:
+            bell.put(None)
         until = time.monotonic() + timeout_s
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
 
+    def _wake_one(self) -> None:
+        try:
+            number = self._idle.pop()
+        except IndexError:  # whoever is at work looks for the next job by itself
+            return
+        self._bells[number].put(None)
+
     def _work(self, number: int) -> None:
-        while self._tokens.get():
+        while True:
             try:
                 job = self._waiting.popleft()
             except IndexError:
+                if self._is_stopping:
+                    return
+                self._sleep(number)
                 continue
             self._running.add(number)
             self._run(job)
             self._running.discard(number)
             del job  # or an idle thread would keep its last photo and model alive
+
+    def _sleep(self, number: int) -> None:
+        self._idle.append(number)
+        if self._waiting:  # it came when this thread had looked already and was not idle yet
+            self._wake_one()
+        self._bells[number].get()
 
     def _settle(self, job: Job[object], outcome: Done[object] | BaseException) -> None:
         try:

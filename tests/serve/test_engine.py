@@ -176,3 +176,24 @@ def test_stopping_answers_what_is_queued_and_ends_the_threads(serving: Serving) 
 
     asyncio.run(act())
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("inference")]
+
+
+def test_jobs_that_come_one_by_one_stay_on_one_thread(serving: Serving) -> None:
+    async def act(engine: Engine) -> None:
+        names = set()
+        for _ in range(20):
+            done = await engine.submit(lambda _: threading.current_thread().name, soon()).future
+            names.add(done.value)
+            await asyncio.sleep(0.01)  # until that thread is idle again
+        assert len(names) == 1
+
+    with_engine(serving, act, threads=4)
+
+
+def test_no_job_is_overlooked_while_threads_fall_asleep(serving: Serving) -> None:
+    async def act(engine: Engine) -> None:
+        for burst in range(1_000):
+            jobs = [engine.submit(lambda _: None, soon()).future for _ in range(1 + burst % 5)]
+            await asyncio.wait_for(asyncio.gather(*jobs), 2)
+
+    with_engine(serving, act, threads=3, queue=5)
