@@ -43,6 +43,8 @@ class LimitedHeads(HttpToolsProtocol):
         """A client left."""
         self._stop_timer()
         super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:  # uvicorn's, after a reset: it would keep all this alive
+            self._unset_keepalive_if_required()
 
     def data_received(self, data: bytes) -> None:
         """Bytes came: of a head, of a body, or of both."""

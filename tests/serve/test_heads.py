@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import gc
 import socket
+import struct
 import time
+import weakref
+from pathlib import Path
 
 import pytest
 
 from serve import heads
 from tests import published
-from tests.serve.running import Running, answers, until
+from tests.serve.running import Running, answers, running, settings, until
 
 
 def talk(server: Running, *pieces: bytes) -> bytes:
@@ -90,3 +94,15 @@ def test_a_head_that_does_not_come_is_given_up(server: Running, monkeypatch: pyt
     assert talk(server, b"GET /healthz HTTP/1.1\r\nHost:") == b""
     assert talk(server) == b""
     assert time.monotonic() - began < 4
+
+
+def test_a_connection_that_is_reset_keeps_nothing_alive(tmp_path: Path) -> None:
+    with running(settings(tmp_path)) as server:
+        with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            answers(connection, 1)
+            [protocol] = server.server.server_state.connections
+            left = weakref.ref(protocol)
+            del protocol
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        until(lambda: gc.collect() >= 0 and left() is None, 2)  # sooner than any idle connection is closed
