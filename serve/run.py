@@ -41,7 +41,7 @@ def run(
     takes off. forwarded_allow_ips: proxies whose word about the client is taken; None takes nobody's.
     Raises ServerError when the address is taken, or open to others without API keys.
     """
-    memory.share_arenas()
+    memory.arrange()
     take_descriptors()
     _end_quietly()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
