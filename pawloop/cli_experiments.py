@@ -14,7 +14,7 @@ import typer
 
 from pawloop import problem as problems
 from pawloop import settings as machine
-from pawloop.terminal import Json, ProblemName, bar, line, out, table, talk
+from pawloop.terminal import Json, ProblemName, bar, line, nothing_yet, out, table, talk
 
 if TYPE_CHECKING:
     from tasks.experiments import Experiment
@@ -44,7 +44,8 @@ def list_experiments(
     rows = [list(map(_cell, shown(one).values())) for one in found]
     table([name.replace("_", " ") for name in SHOWN], rows, "experiments")
     if not found:
-        talk.print("no candidate was trained yet; run `pawloop retrain`")
+        none = nothing_yet("no candidate was trained yet", machine.load().store)
+        talk.print(none, markup=False, soft_wrap=True)
 
 
 @experiments.command("compare")

@@ -77,6 +77,15 @@ def test_without_a_champion_it_says_what_to_do(shell: Shell) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    "command", ["models list", "models show", "data list", "data show", "experiments list"]
+)
+def test_what_is_not_there_yet_is_told_with_the_store(shell: Shell, command: str) -> None:
+    told = shell.run(*command.split()).stderr
+    assert f"in {shell.folder / 'store'}; run `pawloop retrain`" in told
+    assert "PAWLOOP_STORE" in told
+
+
 def test_a_wrong_problem_file_is_exit_status_2_and_names_the_nearest_key(shell: Shell) -> None:
     shell.problem.write_text(shell.problem.read_text().replace("sources", "source"))
     done = shell.run("retrain")
