@@ -18,7 +18,7 @@ import typer
 from pawloop import problem as problems
 from pawloop import settings as machine
 from pawloop.errors import DatasetError
-from pawloop.terminal import Json, ProblemName, bar, line, nothing_yet, out, table, talk
+from pawloop.terminal import Json, ProblemName, bar, line, out, table, talk
 
 if TYPE_CHECKING:
     from tasks.browse import Doubt, Summary
@@ -57,7 +57,7 @@ def list_versions(
     ]
     table(["version", "made", "kept", "set aside", "models"], rows, name)
     if not found:
-        none = f"{name}: no version holds the photo {photo}" if photo else _none(store, name)
+        none = f"{name}: no version holds the photo {photo}" if photo else _none(name)
         talk.print(none, markup=False, soft_wrap=True)
 
 
@@ -178,8 +178,8 @@ def export(
         line(f"{count} photos of {dataset.id} in {folder}")
 
 
-def _none(store: Path, name: str) -> str:
-    return nothing_yet(f"{name} has no versions yet", store)
+def _none(name: str) -> str:
+    return machine.nothing_yet(f"{name} has no versions yet")
 
 
 def _place(problem: str | None) -> tuple[Path, str]:
@@ -202,7 +202,7 @@ def _version(asked: str | None, problem: str | None, place: int = -1) -> Dataset
     if len(fits) == 1:
         return Dataset.open(store, name, fits[0])
     if not known:
-        raise DatasetError(_none(store, name))
+        raise DatasetError(_none(name))
     if not asked:
         raise DatasetError(f"{name}: {known[0]} is the only version; other photos and a retrain make another")
     why = f"begins {len(fits)} ids; write more of it" if fits else f"is not there (known: {', '.join(known)})"

@@ -14,7 +14,7 @@ import typer
 
 from pawloop import problem as problems
 from pawloop import settings as machine
-from pawloop.terminal import Json, ProblemName, bar, line, nothing_yet, out, table, talk
+from pawloop.terminal import Json, ProblemName, bar, line, out, table, talk
 
 if TYPE_CHECKING:
     from tasks.experiments import Experiment
@@ -44,7 +44,7 @@ def list_experiments(
     rows = [list(map(_cell, shown(one).values())) for one in found]
     table([name.replace("_", " ") for name in SHOWN], rows, "experiments")
     if not found:
-        none = nothing_yet("no candidate was trained yet", machine.load().store)
+        none = machine.nothing_yet("no candidate was trained yet")
         talk.print(none, markup=False, soft_wrap=True)
 
 

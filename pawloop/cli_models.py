@@ -14,7 +14,7 @@ from pawloop import problem as problems
 from pawloop import settings as machine
 from pawloop.errors import RegistryError
 from pawloop.registry import Aliases, Registry, Version, names
-from pawloop.terminal import Json, ProblemName, nothing_yet, out, table, talk
+from pawloop.terminal import Json, ProblemName, out, table, talk
 
 models = typer.Typer(help="The registry of model versions: who serves, who served, what each is.")
 
@@ -37,7 +37,7 @@ def list_models(problem: ProblemName = None, as_json: Json = False) -> None:
         table([name.replace("_", " ") for name in rows[0]], cells, registry.name)
     else:
         what = f"{registry.name} has no versions yet"
-        talk.print(nothing_yet(what, machine.load().store), markup=False, soft_wrap=True)
+        talk.print(machine.nothing_yet(what), markup=False, soft_wrap=True)
 
 
 @models.command("show")
@@ -53,7 +53,7 @@ def show_model(
     registry = _registry(problem)
     found = registry.champion() if version is None else registry.version(version)
     if found is None:
-        raise RegistryError(nothing_yet(f"{registry.name} has no champion yet", machine.load().store))
+        raise RegistryError(machine.nothing_yet(f"{registry.name} has no champion yet"))
     if as_json:
         shadow = found.shadow and found.shadow.model_dump()
         later = {"shadow": shadow, "overruled": found.overruled}

@@ -122,6 +122,12 @@ def load() -> Settings:
     return settings
 
 
+def nothing_yet(what: str) -> str:
+    """For a person: that something is missing, where it was looked for, and what to do."""
+    where = load().store.resolve()
+    return f"{what} in {where}; run `pawloop retrain`, or name another store by {PREFIX}STORE"
+
+
 def require_store(store: Path) -> None:
     """Raise SettingsError unless files can be written into the store, which is made where missing."""
     try:

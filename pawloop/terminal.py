@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,11 +27,6 @@ ProblemName = Annotated[
 def line(text: str) -> None:
     """One line of a result, as it is."""
     out.print(text, markup=False, soft_wrap=True)
-
-
-def nothing_yet(what: str, store: Path) -> str:
-    """That something is missing, where it was looked for, and what to do."""
-    return f"{what} in {store.resolve()}; run `pawloop retrain`, or name another store by PAWLOOP_STORE"
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str) -> None:

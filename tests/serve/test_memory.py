@@ -26,10 +26,11 @@ def test_a_server_that_swaps_nothing_gives_memory_back_all_the_same(
 
 # What a swap leaves: large blocks that are freed between small ones that stay.
 SWAPPED = """
+import resource
 from serve import memory
 memory.arrange()
 def resident():
-    return int(open("/proc/self/statm").read().split()[1]) * 4096
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
 model = bytearray(30 << 20)
 del model
 before = resident()
