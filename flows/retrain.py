@@ -25,6 +25,7 @@ from pawloop import settings
 from pawloop.card import Card, Precision, Variant, Verdict
 from pawloop.problem import Problem
 from pawloop.registry import Registry
+from pawloop.sections import Seed
 from pawloop.settings import Settings
 from tasks import (
     admission,
@@ -71,7 +72,7 @@ def retrain(
     source: str | None = None,
     backbone: Literal["mobilenet_v3_large", "mobilenet_v3_small", "mobilenet_v2", "efficientnet_lite0"]
     | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     force: bool = False,
 ) -> State:
     """Photos in, a better champion out, or a reason why not.
@@ -81,7 +82,7 @@ def retrain(
         source: Photos to take instead of the problem's sources: a folder, a zip, a URL.
         backbone: Network to take instead of the problem's.
         seed: Of fine-tuning; another one gives another, equally good model. A head alone is the same by any.
-        force: Train also when nothing is new since the champion.
+        force: Judge again when nothing is new since the champion; what is trained already is not again.
     """
     chosen = settings.load()
     spec = allowed.varied(problems.load(problem or chosen.problem), source, backbone, chosen.allowed_places)

@@ -19,6 +19,7 @@ from flows.progress import Progress
 from pawloop import problem as problems
 from pawloop import settings
 from pawloop.problem import Problem
+from pawloop.sections import Seed
 from tasks import gain, tune_report
 from tasks import tune as tuning
 from tasks.manifest import Dataset
@@ -28,7 +29,7 @@ from tasks.weights import Pretrained
 
 
 @flow(name="tune", on_failure=[run.announce], on_crashed=[run.announce], validate_parameters=True)
-def tune(problem: str | None = None, seed: int = 0) -> State:
+def tune(problem: str | None = None, seed: Seed = 0) -> State:
     """Search for better candidates, which the next nights try beside the problem's own.
 
     Args:

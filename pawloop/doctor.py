@@ -23,6 +23,7 @@ from pawloop import settings as machine
 from pawloop.errors import PawloopError, nearest
 from pawloop.problem import Problem
 from pawloop.registry import Registry
+from pawloop.sections import is_path
 from pawloop.settings import PREFIX, Settings
 
 _LITTLE_DISK_GB = 2
@@ -107,7 +108,7 @@ def _store(settings: Settings) -> Iterator[Finding]:
 
 def _photos(problem: Problem) -> Iterator[Finding]:
     for source in problem.data.sources:
-        if "://" in source:
+        if not is_path(source):
             yield Finding("told", f"photos from {source}")
         elif Path(source).expanduser().exists():
             yield Finding("good", f"photos in {source}")

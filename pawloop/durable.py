@@ -22,7 +22,7 @@ from pawloop.errors import BusyError
 _CHUNK_BYTES = 1 << 20
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Put `content` at `path` so that a reader sees the old file or the new one, never a part.
 
     Makes missing folders. Raises OSError (full disk, no permission) with nothing changed.
@@ -40,7 +40,10 @@ def write_json(path: Path, value: Any) -> None:  # Any: whatever the json module
 
 @contextmanager
 def aside(path: Path) -> Iterator[Path]:
-    """A draft beside `path` that takes its place when the block ends well, and vanishes otherwise."""
+    """A draft beside `path` that takes its place when the block ends well, and vanishes otherwise.
+
+    An OSError out of the block that names no file, as of a full disk, names `path`.
+    """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".draft", dir=path.parent)
     os.close(handle)
     draft = Path(name)
@@ -50,6 +53,9 @@ def aside(path: Path) -> Iterator[Path]:
         sync(draft)
         draft.replace(path)
         sync(path.parent)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
     finally:
         draft.unlink(missing_ok=True)
 

@@ -244,7 +244,7 @@ class Registry:
             moved = Move(at=_now(), champion=number, before=old.champion, reason=reason, anchor=old.anchor)
             update: dict[str, Any] = {  # Any: an alias, a count or a list
                 "champion": number,
-                "previous": old.champion,
+                "previous": old.previous if number == old.champion else old.champion,
                 "serial": old.serial + 1,
                 "history": [*old.history, moved][-_HISTORY_KEPT:],
                 **extra,

@@ -6,12 +6,19 @@ Knows values and their limits. Knows nothing about files, or how sections fit to
 from __future__ import annotations
 
 import unicodedata
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Backbone = Literal["mobilenet_v3_large", "mobilenet_v3_small", "mobilenet_v2", "efficientnet_lite0"]
 BACKBONES: tuple[Backbone, ...] = get_args(Backbone)
+NAMED_SOURCES: Final = ("sample", "journal", "oxford-iiit-pet")  # alone, or before ://
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what every generator of random numbers takes
+
+
+def is_path(source: str) -> bool:
+    """Whether a source of photos is a path of this machine."""
+    return "://" not in source and source not in NAMED_SOURCES
 
 
 def same_form(name: str) -> str:

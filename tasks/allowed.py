@@ -12,9 +12,8 @@ from urllib.parse import urlsplit
 
 from pawloop.errors import SourceError
 from pawloop.problem import Problem
+from pawloop.sections import NAMED_SOURCES
 from tasks.place import path_of
-
-_HARMLESS = ("sample", "journal", "oxford-iiit-pet")
 
 
 def varied(problem: Problem, source: str | None, backbone: str | None, places: Sequence[str]) -> Problem:
@@ -34,7 +33,7 @@ def require_allowed(source: str, places: Sequence[str]) -> None:
     Links and `..` are followed first. The sample, the journal and the Oxford pets are always allowed.
     """
     scheme = source.partition("://")[0]
-    if scheme in _HARMLESS or any(_is_below(source, place) for place in places):
+    if scheme in NAMED_SOURCES or any(_is_below(source, place) for place in places):
         return
     said = ", ".join(places) or "none"
     raise SourceError(

@@ -8,6 +8,7 @@ checkpoint. Knows tensors and time; knows nothing about photos, budgets or other
 from __future__ import annotations
 
 import copy
+import io
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -169,12 +170,14 @@ class FineTuning:
             "optimiser": self._optimiser.state_dict(),
             "schedule": self._schedule.state_dict(),
             "curve": asdict(self.curve),
+            "precision": self.precision,
         }
-        with durable.aside(path) as draft:
-            torch.save(state, draft)
+        content = io.BytesIO()  # torch itself would not say that a disk is full
+        torch.save(state, content)
+        durable.write_bytes(path, content.getbuffer())
 
     def resume(self, path: Path) -> None:
-        """Go on from what `save` wrote."""
+        """Go on from what `save` wrote, in its precision, whichever is faster at the moment."""
         state: dict[str, Any] = torch.load(path, map_location=DEVICE, weights_only=True)  # Any: see `save`
         self._last.load_state_dict(state["last"])
         self._averaged.load_state_dict(state["averaged"])
@@ -183,6 +186,7 @@ class FineTuning:
         self._optimiser.load_state_dict(state["optimiser"])
         self._schedule.load_state_dict(state["schedule"])
         self.curve = Curve(**state["curve"])
+        self.precision = state["precision"]
 
     def _judge(self, validation: Activations) -> None:
         for share in (0.0, *SHARES) if self._blend.is_empty else SHARES:

@@ -11,7 +11,7 @@ from pathlib import Path
 from pawloop import durable
 from pawloop import problem as problems
 from pawloop.errors import ProblemFileError, SourceError
-from pawloop.sections import Train
+from pawloop.sections import Train, is_path
 from tasks import sources
 
 _TEMPLATE = """\
@@ -58,7 +58,7 @@ def formulate(name: str, photos: str, store: Path, folder_of_problems: Path = pr
     Raises SourceError when fewer than two classes are found, ProblemFileError when the name is taken
     by another problem.
     """
-    source = photos if "://" in photos else str(Path(photos).expanduser().resolve())
+    source = str(Path(photos).expanduser().resolve()) if is_path(photos) else photos
     path = folder_of_problems / f"{name}.toml"
     if path.exists():
         if source in problems.load(path).data.sources:

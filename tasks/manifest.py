@@ -1,7 +1,8 @@
 """A dataset version: an immutable Parquet manifest, one row a file that was found, and its reader.
 
-Knows where versions lie and that every byte read is the byte that was curated. Knows nothing about how
-a version is made (see `split`) or what is trained on it.
+Photos may be moved or renamed and are the same version still: a second table says where they lie now. Knows
+where versions lie and that every byte read is the byte that was curated. Knows nothing about how a version is
+made (see `split`) or what is trained on it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ Side = Literal["train", "validation", "test"]
 SIDES: Final[tuple[Side, ...]] = get_args(Side)
 KEPT: Final = "kept"
 STATISTICS: Final = ("brightness", "contrast", "sharpness", "colourfulness", "entropy", "aspect")
+PLACED: Final = ("id", "location", "stored")
 _PHOTO_COLUMNS = ["id", "location", "stored", "label", "side", "source", "width", "height", *STATISTICS]
 
 
@@ -80,6 +82,11 @@ class Dataset:
     def manifest(self) -> Path:
         return self.folder / "manifest.parquet"
 
+    @property
+    def places(self) -> Path:
+        """Where kept photos lie now, if they were moved or renamed since: columns PLACED, by id."""
+        return self.folder / "places.parquet"
+
     def facts(self) -> dict[str, Any]:  # Any: JSON's values
         """What `version.json` says: counts, sources, rules of curation, notes, when it was made."""
         path = self.folder / "version.json"
@@ -120,10 +127,26 @@ class Dataset:
         return read_photo(self.store, photo.location, photo.stored)
 
     def _read(self, columns: list[str] | None, chosen: pc.Expression | None = None) -> pa.Table:
+        is_moved = (columns is None or "location" in columns) and self.places.exists()
+        wanted = list(dict.fromkeys([*columns, *PLACED, "verdict"])) if is_moved and columns else columns
         try:
-            return pq.read_table(self.manifest, columns=columns, filters=chosen)
+            table = pq.read_table(self.manifest, columns=wanted, filters=chosen)
         except (pa.ArrowException, OSError) as error:
             raise self._damaged(f"cannot be read: {error}") from None
+        return self._placed(table).select(columns or table.column_names) if is_moved else table
+
+    def _placed(self, table: pa.Table) -> pa.Table:
+        """The same rows, those of kept photos with the place where they lie now."""
+        try:
+            now = pq.read_table(self.places)
+        except (pa.ArrowException, OSError) as error:
+            raise DatasetError(f"{self.places}: cannot be read: {error}; delete it and run again") from None
+        row = pc.index_in(table["id"], now["id"])
+        is_known = pc.and_(pc.is_valid(row), pc.equal(table["verdict"], KEPT))
+        for name in PLACED[1:]:
+            values = pc.if_else(is_known, now[name].take(row), table[name])
+            table = table.set_column(table.schema.get_field_index(name), name, values)
+        return table
 
     def _damaged(self, what: str) -> DatasetError:
         return DatasetError(

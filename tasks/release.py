@@ -52,35 +52,40 @@ def published(registry: Registry, card: Card) -> Version | None:
 def promote_by_hand(store: Path, registry: Registry, what: str, despite: str | None) -> Version:
     """Promote a version's number, or the candidate of a refused run with a person's reason.
 
+    Who is champion already stays so, and nothing moves.
     Raises RegistryError when there is no such version or run, or a reason is wanted.
     """
+    version = registry.version(int(what)) if what.isdecimal() else _of_run(store, registry, what, despite)
+    against = _spoken_against(version)
+    if against and not despite:
+        raise RegistryError(
+            f'version {version.number} is {against}; to overrule that say why: --despite "reason"'
+        )
     champion = registry.aliases().champion
-    if what.isdecimal():
-        version = registry.version(int(what))
-        against = _spoken_against(version)
-        if against and not despite:
-            raise RegistryError(f'version {what} is {against}; to overrule that say why: --despite "reason"')
+    if version.number != champion:
         registry.promote(version.number, despite or "by hand", expected=champion)
-        if against and despite:
-            registry.note_overruled(version.number, despite)
-        return version
-    folder = store / "runs" / what / "candidate"
+    if against and despite:
+        registry.note_overruled(version.number, despite)
+    return version
+
+
+def _of_run(store: Path, registry: Registry, run: str, despite: str | None) -> Version:
+    """The version that a run's candidate became, now or earlier."""
+    folder = store / "runs" / run / "candidate"
     if not (folder / "card.json").exists():
         raise RegistryError(
-            f'"{what}" is neither a version number of {registry.name} nor a run with a candidate; '
+            f'"{run}" is neither a version number of {registry.name} nor a run with a candidate; '
             "see `pawloop models list`"
         )
     card = Card.model_validate_json((folder / "card.json").read_bytes())
     if card.name != registry.name:
-        raise RegistryError(f"run {what} made a candidate of {card.name}, not of {registry.name}")
+        raise RegistryError(f"run {run} made a candidate of {card.name}, not of {registry.name}")
     if card.verdict.outcome != "promote" and not despite:
         raise RegistryError(
-            f'run {what} was judged: {card.verdict.summary}; to overrule it say why: --despite "reason"'
+            f'run {run} was judged: {card.verdict.summary}; to overrule it say why: --despite "reason"'
         )
     verdict = card.verdict.model_copy(update={"despite": despite})
-    version = publish(registry, folder, card.model_copy(update={"verdict": verdict}))
-    registry.promote(version.number, despite or "by hand", expected=champion)
-    return version
+    return publish_once(registry, folder, card.model_copy(update={"verdict": verdict}))
 
 
 def _judged(card: Card) -> tuple[str, list[str]]:

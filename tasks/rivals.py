@@ -5,7 +5,7 @@ Knows the registry and what its files answer. Knows nothing about the verdict.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -109,7 +109,7 @@ def _parts(aliases: Aliases) -> dict[int, str]:
 
 def _comparable(registry: Registry, number: int, problem: Problem) -> Version:
     version = registry.version(number)
-    if tuple(version.card.classes) != problem.classes:
+    if set(version.card.classes) != set(problem.classes):
         raise DatasetError(
             f"it knows other classes ({', '.join(version.card.classes)}): this is a new problem, "
             "whose first model has no champion"
@@ -123,6 +123,8 @@ def _answered(version: Version, learnt: set[str], dataset: Dataset, problem: Pro
     card = version.card
     photos = dataset.photos("test")
     told = answers(_model(version), card.resize, dataset, photos, card.novelty_threshold)
+    order = [card.classes.index(name) for name in problem.classes]  # the file may list them otherwise now
+    told = replace(told, probabilities=told.probabilities[:, order])
     seen = np.array([photo.id in learnt for photo in photos], np.bool_)
     save(out, told, labels=labels_of(photos, problem.classes), seen=seen)
     return out

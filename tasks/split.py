@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from pawloop import durable
 from pawloop.problem import Problem
-from tasks.manifest import KEPT, SIDES, Dataset, Side
+from tasks.manifest import KEPT, PLACED, SIDES, Dataset, Side
 from tasks.store import store_errors, told
 from tasks.verdict import COPY
 
@@ -39,7 +39,9 @@ def split(curated: Path, problem: Problem, store: Path) -> Dataset:
     with store_errors(store):
         if not (dataset.folder / "version.json").exists():
             _write(dataset, table.replace_schema_metadata(None), facts, problem)
-    return Dataset.open(store, problem.name, dataset.id)
+        opened = Dataset.open(store, problem.name, dataset.id)
+        _note_places(opened, table)
+    return opened
 
 
 def side_of(problem_name: str, key: str, test: float, validation: float) -> Side:
@@ -97,6 +99,14 @@ def _write(dataset: Dataset, table: pa.Table, facts: dict[str, object], problem:
         **facts,
     }
     durable.write_json(dataset.folder / "version.json", version)  # last: without it there is no version
+
+
+def _note_places(dataset: Dataset, table: pa.Table) -> None:
+    """Remember where photos lie now that were moved or renamed, or copied into the store, since."""
+    now = table.filter(pc.equal(table["verdict"], KEPT)).select(list(PLACED)).replace_schema_metadata(None)
+    if now.to_pydict() != dataset.kept(list(PLACED)).select(list(PLACED)).to_pydict():
+        with durable.aside(dataset.places) as draft:
+            pq.write_table(now, draft, compression="zstd")
 
 
 def _counts(table: pa.Table, classes: tuple[str, ...]) -> dict[Side, dict[str, int]]:

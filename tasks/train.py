@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
-from safetensors.torch import load_file, save_file
 
 from export.backbone import Network
 from pawloop import durable
@@ -49,7 +49,7 @@ class Trained:
     def network(self) -> Network:
         """The network with its trained weights, in evaluation mode."""
         network = Network(self.net.architecture, len(self.recipe.classes))
-        network.load_state_dict(load_file(self.folder / NETWORK_FILE))
+        network.load_state_dict(safetensors.torch.load_file(self.folder / NETWORK_FILE))
         return network.eval()
 
 
@@ -82,8 +82,8 @@ def train(
 def _keep(folder: Path, entries: Sequence[Entry], contest: Contest, seconds: float) -> None:
     best = entries[0]
     tuned = [entry.curve for entry in entries if entry.tuning]
-    with durable.aside(folder / NETWORK_FILE) as draft:
-        save_file({k: v.contiguous() for k, v in best.network.state_dict().items()}, draft)
+    weights = {name: values.contiguous() for name, values in best.network.state_dict().items()}
+    durable.write_bytes(folder / NETWORK_FILE, safetensors.torch.save(weights))
     dataset = contest.inputs.dataset
     about = {"problem": dataset.name, **origin(dataset.id, contest.recipe.seed)}
     story = {

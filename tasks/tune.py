@@ -70,6 +70,7 @@ def open_search(dataset: Dataset, problem: Problem, weights: Sequence[Pretrained
     own = tuple(weights)
     code = provenance.code_version()
     space = problem.tune.model_dump(exclude={"budget_s", "trials", "keep"})
+    space |= {"networks": _networks(problem, own), "views": problem.train.views}
     key = durable.content_key(dataset.id, code, space, [(one.backbone, one.sha256) for one in own], seed)
     folder = dataset.store / "tuned" / problem.name / key
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,9 +79,10 @@ def open_search(dataset: Dataset, problem: Problem, weights: Sequence[Pretrained
         storage=JournalStorage(JournalFileBackend(str(folder / "study.log"))),
         study_name=key,
         load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=6),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
     )
+    begun = len(study.get_trials(deepcopy=False))  # with the seed alone, it would draw the first ones again
+    study.sampler = optuna.samplers.TPESampler(seed=(seed + begun) % 2**32, n_startup_trials=6)
     search = Search(study, folder, dataset, problem, own, seed)
     _take_up(search)
     return search
@@ -154,16 +156,25 @@ def _take_up(search: Search) -> None:
         study.tell(left.number, state=TrialState.FAIL)
         study.enqueue_trial(left.params, skip_if_exists=False)
     if not study.get_trials(deepcopy=False):
-        start = before(search.dataset, search.problem, search.weights)
-        space = search.problem.tune
-        study.enqueue_trial(
-            {
-                "network": start.net.name,
-                "rate": _within(start.tuning.rate, space.rate),
-                "decay": _within(start.tuning.decay, space.decay),
-                "smoothing": _within(start.tuning.smoothing, space.smoothing),
-            }
-        )
+        study.enqueue_trial(_first(search))
+
+
+def _first(search: Search) -> dict[str, Any]:  # Any: Optuna's values
+    """The candidate that the nights preferred until now, as far as the search space holds it."""
+    start, space = before(search.dataset, search.problem, search.weights), search.problem.tune
+    is_tried = start.net.name in _networks(search.problem, search.weights)
+    return {
+        **({"network": start.net.name} if is_tried else {}),
+        "rate": _within(start.tuning.rate, space.rate),
+        "decay": _within(start.tuning.decay, space.decay),
+        "smoothing": _within(start.tuning.smoothing, space.smoothing),
+    }
+
+
+def _networks(problem: Problem, weights: Sequence[Pretrained]) -> list[str]:
+    """The names of all that may be tried."""
+    sizes = dict.fromkeys((problem.model.image_size, *problem.tune.image_sizes))
+    return [Net(one.backbone, one.sha256, size, CROP).name for one in weights for size in sizes]
 
 
 def _within(value: float, span: tuple[float, float]) -> float:
@@ -172,9 +183,7 @@ def _within(value: float, span: tuple[float, float]) -> float:
 
 def _tried(search: Search, asked: optuna.Trial, deadline: float) -> float:
     space = search.problem.tune
-    sizes = dict.fromkeys((search.problem.model.image_size, *space.image_sizes))
-    nets = [Net(one.backbone, one.sha256, size, CROP).name for one in search.weights for size in sizes]
-    asked.suggest_categorical("network", nets)
+    asked.suggest_categorical("network", _networks(search.problem, search.weights))
     asked.suggest_float("rate", *space.rate, log=True)
     asked.suggest_float("decay", *space.decay)
     asked.suggest_float("smoothing", *space.smoothing)

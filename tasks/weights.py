@@ -95,6 +95,7 @@ def read(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             tensors: Mapping[str, Tensor] = load_file(path)
         else:
+            _require_pytorch(path)
             tensors = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
@@ -103,9 +104,20 @@ def read(path: Path) -> dict[str, Tensor]:
         ) from None
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError) as error:
         raise WeightsError(f"{path}: not readable as weights: {error}") from None
-    if not isinstance(tensors, Mapping) or not all(isinstance(t, Tensor) for t in tensors.values()):
+    if not isinstance(tensors, Mapping) or not all(
+        isinstance(name, str) and isinstance(values, Tensor) for name, values in tensors.items()
+    ):
         raise WeightsError(f"{path}: holds no plain state dict of tensors; save model.state_dict()")
     return dict(tensors)
+
+
+def _require_pytorch(path: Path) -> None:
+    """An error page or a Git LFS pointer that was saved in the place of weights is no attack."""
+    with path.open("rb") as file:
+        begins = file.read(16)
+    if not begins.startswith((b"PK", b"\x80")):  # a zip, or a pickle as older versions wrote it
+        said = f"it begins with {begins!r}" if begins else "it is empty"
+        raise WeightsError(f"{path}: is no PyTorch file ({said}); download or copy it again")
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:

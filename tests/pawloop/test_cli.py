@@ -148,6 +148,19 @@ def test_doctor_says_what_is_wrong_and_what_to_do(shell: Shell) -> None:
     assert 'there is no problem "none-such"' in done.stdout
 
 
+def test_doctor_takes_a_named_source_for_no_folder(shell: Shell) -> None:
+    text = shell.problem.read_text().replace("sample://pets", "oxford-iiit-pet")
+    shell.problem.write_text(text)
+    assert "photos from oxford-iiit-pet" in shell.run("doctor").stdout
+
+
+@pytest.mark.parametrize("command", ["retrain", "tune"])
+def test_a_seed_that_no_generator_takes_is_told_at_once(shell: Shell, command: str) -> None:
+    done = shell.run(command, "--seed", "-1")
+    assert done.returncode == 2
+    assert "greater than or equal to 0" in done.stderr
+
+
 def test_doctor_knows_misspelt_settings_and_another_problem(shell: Shell) -> None:
     shell.environment |= {"PAWLOOP_PORTS": "8010"}
     (shell.folder / ".env").write_text("pawloop_treads=2\nPAWLOOP_QUEUE=8\n")

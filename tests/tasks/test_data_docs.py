@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pawloop.sections import Data, Validate
+from pawloop.sections import NAMED_SOURCES, Data, Validate, is_path
 from tasks import archive, photo_list, sources, verdict
 from tests.tasks.albums import album, made, problem
 
@@ -31,6 +31,11 @@ def test_every_form_of_source_is_in_the_reference() -> None:
     forms = {*sources.NAMED, *photo_list.SUFFIXES, *archive.ZIPS, *archive.TARS}
 
     assert {form for form in forms if form not in PAGE} == set()
+
+
+def test_a_named_source_is_no_path() -> None:
+    assert set(sources.NAMED) == set(NAMED_SOURCES)
+    assert not any(is_path(name) or is_path(f"{name}://") for name in sources.NAMED)
 
 
 def test_every_column_of_a_manifest_is_in_the_reference(tmp_path: Path) -> None:

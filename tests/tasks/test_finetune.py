@@ -110,3 +110,11 @@ def test_resumed_it_goes_on_as_if_it_had_not_stopped(network: Network, tmp_path:
     again.epoch(activations(network, 64, 1), activations(network, 48, 2))
     assert again.curve.validation_loss == whole.curve.validation_loss
     assert torch.equal(again.tuned(network).head.weight, whole.tuned(network).head.weight)
+
+
+def test_resumed_it_goes_on_in_the_precision_that_it_began_with(network: Network, tmp_path: Path) -> None:
+    begun = FineTuning(network, Tuning(rate=1e-3), 0, finetune.steps(64), "bfloat16")
+    begun.save(tmp_path / "begun.pt")
+    again = FineTuning(network, Tuning(rate=1e-3), 0, finetune.steps(64), "float32")
+    again.resume(tmp_path / "begun.pt")
+    assert again.precision == "bfloat16"

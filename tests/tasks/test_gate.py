@@ -176,3 +176,14 @@ def test_two_hundred_nights_of_challengers_as_good_as_the_champion_do_not_slide(
 
 def test_without_the_anchor_it_slides_further() -> None:
     assert highest_error(200, has_anchor=False, seed=2) > highest_error(200, has_anchor=True, seed=2) + 0.01
+
+
+def test_a_slice_that_is_wholly_worse_fails_beside_five_hundred_others() -> None:
+    labels = labelled(50_000)
+    theirs = model(labels, 0.05, np.random.default_rng(1))
+    mine = theirs.copy()
+    mine[:100] = np.where(np.eye(2)[1 - labels[:100]] > 0, 0.98, 0.02)
+    mine[:10] = 0.5  # which is left to a person, and costs half as much
+    slices = {f"class {n}": np.arange(len(labels)) // 100 == n for n in range(500)}
+    refused = verdict(mine, labels, [rival("champion (version 1)", theirs)], slices)
+    assert "slice class 0 against the champion (version 1)" in refused.summary

@@ -79,3 +79,10 @@ def test_a_sign_flip_test_knows_chance_from_harm() -> None:
     assert chance_of_worse(differences(1, 1, 100)) > 0.5
     assert chance_of_worse(differences(12, 0, 100)) < 0.001
     assert chance_of_worse(np.zeros(50)) == 1.0
+
+
+@pytest.mark.parametrize("count", [40, 200])
+def test_what_no_drawn_signs_give_is_known_to_be_rarer(count: int) -> None:
+    worse = np.where(np.arange(count) % 20 == 0, 0.75, 1.0)
+    assert 0.5**count < chance_of_worse(worse) < 0.01 / 10_000
+    assert 1e-4 <= chance_of_worse(np.r_[worse[:10], np.zeros(count)]) < 0.01

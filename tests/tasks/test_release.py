@@ -133,3 +133,14 @@ def test_a_candidate_published_before_its_run_was_killed_is_found_again(registry
     registry.reject(2, "the server refused it")
     registry.reject(1, "the server refused it")
     assert release.published(registry, first.card) is None
+
+
+def test_promoting_the_champion_again_keeps_the_way_back(registry: Registry, tmp_path: Path) -> None:
+    before = registry.aliases()
+    release.promote_by_hand(tmp_path, registry, str(before.champion), None)
+    assert registry.aliases() == before
+    refused_run(tmp_path)
+    first = release.promote_by_hand(tmp_path, registry, "20260101-000000-aaaa", "checked by eye")
+    again = release.promote_by_hand(tmp_path, registry, "20260101-000000-aaaa", "checked by eye")
+    assert again == first
+    assert registry.aliases().previous == before.champion

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -59,3 +60,18 @@ def test_a_rival_whose_photos_are_no_longer_known_is_told_and_left_out(tmp_path:
     assert found.asked == {}
     assert found.before == 1
     assert "is not compared with" in found.notes[0]
+
+
+def test_a_champion_that_lists_the_classes_otherwise_is_compared_by_their_names(tmp_path: Path) -> None:
+    asked, store = problem(album(tmp_path / "photos", each=20)), tmp_path / "store"
+    dataset = made(asked, store)
+    shutil.copytree(dataset.folder, dataset.folder.with_name("0" * 16))  # what the champion learnt from
+    published.champion(store, asked.name, tilt=3.0)
+    turned = asked.model_copy(update={"classes": asked.classes[::-1]})
+    registry = Registry(store, asked.name)
+
+    before = rivals(registry, asked, dataset, tmp_path / "before").asked[1].load()
+    after = rivals(registry, turned, dataset, tmp_path / "after").asked[1].load()
+
+    np.testing.assert_array_equal(after[0].probabilities, before[0].probabilities[:, ::-1])
+    np.testing.assert_array_equal(after[1], 1 - before[1])

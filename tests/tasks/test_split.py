@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.manifest import Dataset, versions
+from pawloop.errors import DatasetError
+from tasks.manifest import SIDES, Dataset, versions
 from tasks.split import side_of, split, version_id
 from tests.tasks.albums import album, curated, made, photo, problem
 
@@ -91,3 +92,23 @@ def test_a_version_half_written_is_written_again(tmp_path: Path) -> None:
     dataset.manifest.write_bytes(b"half")
 
     assert split(table, about, tmp_path / "store").rows().num_rows == 16
+
+
+def readable(dataset: Dataset) -> int:
+    return sum(bool(dataset.read(one)) for side in SIDES for one in dataset.photos(side))
+
+
+def test_photos_that_were_moved_or_renamed_are_read_where_they_lie_now(tmp_path: Path) -> None:
+    store, folder = tmp_path / "store", album(tmp_path / "photos")
+    dataset = made(problem(folder), store)
+    (folder / "cat" / "cat000.jpg").rename(folder / "cat" / "tom.jpg")
+    folder.rename(tmp_path / "moved")
+
+    with pytest.raises(DatasetError, match="vanished"):
+        readable(dataset)
+    assert made(problem(tmp_path / "moved"), store) == dataset
+    assert readable(dataset) == 16
+    assert made(problem(tmp_path / "moved", copy=True), store) == dataset
+    shutil.rmtree(tmp_path / "moved")
+    assert readable(dataset) == 16
+    assert all((store / row["location"]).exists() for row in dataset.rows().to_pylist())

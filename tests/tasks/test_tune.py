@@ -117,3 +117,23 @@ def test_a_time_too_short_for_one_trial_is_told(problem: Problem, dataset: Datas
     failed = [row for row in experiments.experiments(dataset.store, "drawn") if row.outcome == "failed"]
     assert failed
     assert all(row.rate and row.epochs == 0 and "too short" in row.error for row in failed)
+
+
+def test_an_edited_search_space_is_another_study_and_begins_inside_it(search: tune.Search) -> None:
+    tune.leave(search)
+    own, edited = search.weights, search.problem.model_copy(update={"model": Model(image_size=128)})
+    apart = tune.open_search(search.dataset, edited, own, 0)
+    assert apart.folder != search.folder
+    [first] = apart.study.get_trials()
+    space = tune._networks(edited, own)
+    assert first.system_attrs["fixed_params"].get("network", space[0]) in space
+    other = search.problem.model_copy(update={"train": Train(views=1)})
+    assert tune.open_search(search.dataset, other, own, 0).folder != search.folder
+
+
+def test_a_search_that_goes_on_tries_something_else(search: tune.Search) -> None:
+    known = [one.params for one in search.study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))]
+    again = tune.open_search(search.dataset, search.problem, search.weights, 0).study.ask()
+    assert again.suggest_float("rate", *search.problem.tune.rate, log=True) not in [
+        one["rate"] for one in known
+    ]

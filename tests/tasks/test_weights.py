@@ -172,3 +172,24 @@ def test_random_weights_come_only_when_asked_for(tmp_path: Path) -> None:
 def test_a_champion_that_does_not_exist_yet_cannot_be_started_from(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="there is none yet"):
         weights.pretrained(problem(init="champion"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"<!DOCTYPE html><p>404", "is no PyTorch file.*DOCTYPE"),
+        (b"version https://git-lfs.github.com/spec/v1", "is no PyTorch file.*version https"),
+        (b"", "it is empty"),
+    ],
+)
+def test_what_was_saved_in_the_place_of_weights_is_told(content: bytes, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=said):
+        weights.read(path)
+
+
+def test_tensors_without_names_are_no_weights(tmp_path: Path) -> None:
+    torch.save({0: torch.zeros(2)}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match="no plain state dict"):
+        weights.read(tmp_path / "w.pth")
