@@ -26,6 +26,7 @@ PUBLIC: Final = frozenset(
 )
 _PUBLIC_FOLDERS: Final = ("/static/", "/docs/")
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_OF_NOTHING: Final = hashlib.sha256(b"").hexdigest()
 _LINE = re.compile(r"([^:\s]+):([0-9a-f]{64})")
 
 
@@ -48,6 +49,11 @@ def read_keys(path: Path) -> dict[str, str]:
             raise ServerError(
                 f"{path}, line {number}: not `name:sha256-of-the-key`; "
                 "make one with `printf %s KEY | sha256sum`"
+            )
+        if found[2] == _OF_NOTHING:
+            raise ServerError(
+                f"{path}, line {number}: this is the SHA-256 of an empty key, which every caller has; "
+                "the variable that was to hold the key was empty"
             )
         names[found[2]] = found[1]
     if not names:
@@ -76,7 +82,7 @@ class Keys:
 
     def _knows(self, headers: Headers) -> bool:
         key = headers.get("x-api-key") or _bearer(headers)
-        digest = hashlib.sha256(key.encode()).hexdigest().encode()
+        digest = hashlib.sha256(_as_sent(key)).hexdigest().encode()
         # All are compared, each in constant time, so that time tells nothing.
         return sum(hmac.compare_digest(digest, known) for known in self._digests) > 0
 
@@ -103,7 +109,7 @@ def require_admin(request: Request, token: str) -> None:
     if not token:
         raise HTTPException(403, "this call needs an admin token, and PAWLOOP_ADMIN_TOKEN is not set")
     shown = request.headers.get("x-admin-token") or _bearer(request.headers)
-    if not hmac.compare_digest(shown.encode(), token.encode()):
+    if not hmac.compare_digest(_as_sent(shown), token.encode()):
         raise HTTPException(403, "this call needs the admin token, in the header x-admin-token")
 
 
@@ -115,6 +121,11 @@ def _is_public(scope: Scope) -> bool:
 def _bearer(headers: Headers) -> str:
     kind, _, value = headers.get("authorization", "").partition(" ")
     return value.strip() if kind.lower() == "bearer" else ""
+
+
+def _as_sent(value: str) -> bytes:
+    """The bytes of a header that starlette has decoded, by HTTP's custom as Latin-1."""
+    return value.encode("latin-1")
 
 
 def _is_foreign(scope: Scope) -> bool:

@@ -30,6 +30,9 @@ class Correction(BaseModel):
     label: str = Field(examples=["dog"])
 
 
+_MOST_BYTES: Final = 1 << 16  # read on the event loop, where all others wait
+_LONGEST_LABEL: Final = 200
+
 _BODY: Final[dict[str, Any]] = {  # Any: OpenAPI
     "requestBody": {
         "required": True,
@@ -54,7 +57,9 @@ async def feedback(request: Request) -> Response:
     `id` is that of an earlier answer. Said twice, the later word counts.
     """
     live = state.of(request)
-    correction = _correction(await uploads.body(request, live.settings), live.classes)
+    classes = live.engine.serving.classes if live.engine.has_model else live.classes
+    content = await uploads.body(request, live.settings, min(_MOST_BYTES, live.settings.max_bytes))
+    correction = _correction(content, classes)
     await live.afterwards.caught_up()  # so that the answer is on disk, too
     await asyncio.wrap_future(live.recorder.judge(correction.id, correction.label))
     return Response(json.dumps(correction.model_dump()).encode(), media_type="application/json")
@@ -71,8 +76,9 @@ def _correction(content: bytes, classes: tuple[str, ...]) -> Correction:
         case _:
             raise HTTPException(422, 'send {"id": "…", "label": "…"}, both as text')
     if same_form(label) not in classes:
+        short = label[:_LONGEST_LABEL]
         raise HTTPException(
-            422, f'"{label}" is no class{nearest(label, classes)} (classes: {", ".join(classes)})'
+            422, f'"{short}" is no class{nearest(short, classes)} (classes: {", ".join(classes)})'
         )
     return Correction(id=_prediction_id(given), label=same_form(label))
 

@@ -1,4 +1,4 @@
-"""Limits on the head of a request, which uvicorn's fast parser has none for.
+"""Heads of requests where uvicorn falls short: it limits none, and loses the body behind an offered upgrade.
 
 Counts bytes while a head is incomplete, so a request that comes in one piece pays for one comparison. Knows
 uvicorn's protocol class; knows nothing about routes.
@@ -7,14 +7,17 @@ uvicorn's protocol class; knows nothing about routes.
 from __future__ import annotations
 
 import asyncio
+import sys
 from itertools import chain
 from typing import Any, Final
 
+from httptools import HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 LIMIT_BYTES: Final = 32 << 10
 TIME_S: Final = 15.0
 
+_OFFERS: Final = (b"upgrade", b"http2-settings")
 _REFUSAL: Final = b"the head of the request is larger than 32 KiB"
 _TOO_LARGE: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain\r\n"
@@ -23,7 +26,11 @@ _TOO_LARGE: Final = (
 
 
 class LimitedHeads(HttpToolsProtocol):
-    """uvicorn's protocol: 431 past LIMIT_BYTES of head, closed when one is not whole after TIME_S."""
+    """uvicorn's protocol: 431 past LIMIT_BYTES of head, closed when one is not whole after TIME_S.
+
+    An offer to speak another protocol, as Java's client and curl make one of HTTP/2, is passed over (RFC
+    9110, section 7.8) and the request answered.
+    """
 
     def __init__(self, *given: Any, **named: Any) -> None:  # Any: uvicorn's own
         super().__init__(*given, **named)
@@ -33,6 +40,7 @@ class LimitedHeads(HttpToolsProtocol):
         self._is_refused = False  # a head; whatever is read behind it means nothing
         self._is_in_head = True
         self._timer: asyncio.TimerHandle | None = None
+        self._offered_at: int | None = None  # where in this read the head with an offer ends
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as theirs
         """A client came: the first head is awaited."""
@@ -51,6 +59,10 @@ class LimitedHeads(HttpToolsProtocol):
         self._has_ended = False
         self._head_bytes += len(data)
         super().data_received(data)
+        while self._offered_at is not None:
+            data = self._without_offer() + data[self._offered_at :]
+            self._offered_at = None
+            super().data_received(data)
         self._began_behind = self._is_in_head and (self._began_behind or self._has_ended)
         if self._has_ended or not self._is_in_head:
             self._head_bytes = 0
@@ -70,7 +82,7 @@ class LimitedHeads(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """A head is whole."""
         self._is_in_head = False
-        if self._is_refused:
+        if self._is_refused or self.parser.should_upgrade():
             return
         # A body that came with its head was counted, too.
         may_be_large = self._head_bytes > LIMIT_BYTES or self._began_behind
@@ -86,6 +98,8 @@ class LimitedHeads(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """A body is whole."""
+        if self.parser.should_upgrade():
+            return
         self._has_ended = True
         if not self._is_refused:
             self.end()
@@ -97,6 +111,32 @@ class LimitedHeads(HttpToolsProtocol):
     def end(self) -> None:
         """A request is whole."""
         super().on_message_complete()
+
+    def _should_upgrade(self) -> bool:
+        """Nothing else is spoken here, whatever uvicorn finds installed."""
+        return False
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Called by uvicorn where its parser stops at an offer; what stopped it says where."""
+        stopped = sys.exception()
+        assert stopped is not None
+        self._offered_at = stopped.args[0]
+
+    def _without_offer(self) -> bytes:
+        """The head as if nothing were offered, for a parser that knows of no offer."""
+        first = b"%b %b HTTP/%b" % (
+            self.parser.get_method(), self.url, self.parser.get_http_version().encode()
+        )  # fmt: skip
+        self.parser = HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+        lines = [first]
+        for name, value in self.headers:
+            if name == b"connection":
+                told = [word for word in value.split(b",") if word.strip().lower() not in _OFFERS]
+                value = b",".join(told)
+            if name not in _OFFERS and value:
+                lines.append(b"%b: %b" % (name, value))
+        return b"\r\n".join([*lines, b"", b""])
 
     def _refuse(self) -> None:
         self._is_refused = True

@@ -155,8 +155,8 @@ def _written(
 
 async def _called(content: bytes, request: Request, max_bytes: int) -> tensors.Call:
     header = tensors.header_length(request.headers.get(tensors.HEADER_LENGTH))
-    parsed = len(content) if header is None or "content-encoding" in request.headers else header
-    if parsed <= _PARSED_ON_THE_LOOP_BYTES:
+    is_packed = "content-encoding" in request.headers  # a few kilobytes may be many megabytes unpacked
+    if not is_packed and (len(content) if header is None else header) <= _PARSED_ON_THE_LOOP_BYTES:
         return _call(content, request, max_bytes)
     return await asyncio.to_thread(_call, content, request, max_bytes)
 

@@ -6,13 +6,18 @@ Knows the folder `<store>/photos/journal`. Knows nothing about who asks or why.
 from __future__ import annotations
 
 import os
+import time
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pawloop.settings import Settings
 
 if TYPE_CHECKING:  # SQLAlchemy is imported late, as serve.recorder tells
     from pawloop.journal import Journal
+
+_ASTRAY_S: Final = 600.0  # a file so old whose row is in no journal is nobody's
+_ASKED_AT_ONCE: Final = 500
 
 
 class KeptPhotos:
@@ -23,6 +28,8 @@ class KeptPhotos:
         self._share = settings.keep_photos
         self._quota_bytes = settings.keep_photos_mb * 10**6
         self._used_bytes: int | None = None
+        self._unsettled: list[Path] = []
+        self._is_swept = False
 
     def path(self, photo_id: str) -> Path:
         """Where a photo lies, if it is kept."""
@@ -38,17 +45,31 @@ class KeptPhotos:
             return False
         path = self.path(photo_id)
         if not path.exists():
+            used = self._used()
             path.parent.mkdir(parents=True, exist_ok=True)
-            draft = path.with_name(f".{photo_id}.{os.getpid()}")
-            draft.write_bytes(content)
-            draft.replace(path)
-            self._used_bytes = self._used() + len(content)
+            _write(path, content)
+            self._used_bytes = used + len(content)
+            self._unsettled.append(path)
         return True
+
+    def settle(self) -> None:
+        """The journal knows of all that was kept so far."""
+        self._unsettled.clear()
+
+    def take_back(self) -> None:
+        """Delete what was kept since, as the journal will not know of it."""
+        for path in self._unsettled:
+            with suppress(OSError):
+                self._delete(path)
+        self._unsettled.clear()
 
     def shrink(self, journal: Journal) -> None:
         """Delete the oldest photos that nobody labelled, until a tenth of the quota is free again."""
         if self._used() <= self._quota_bytes:
             return
+        if not self._is_swept:
+            self._is_swept = True
+            self._sweep(journal)
         while self._used() > 0.9 * self._quota_bytes:
             gone = []
             for photo_id in journal.forgettable():
@@ -57,13 +78,38 @@ class KeptPhotos:
                 gone.append(photo_id)
                 path = self.path(photo_id)
                 if path.exists():
-                    self._used_bytes = self._used() - path.stat().st_size
-                    path.unlink()
+                    self._delete(path)
             if not gone:
                 return  # all that is left is labelled, which is what the quota is for
             journal.forget(gone)
+
+    def _sweep(self, journal: Journal) -> None:
+        """Delete what no row knows of: a killed server's last ones, or another journal's."""
+        before = time.time() - _ASTRAY_S
+        old = [path for path in self.folder.glob("*/*") if path.stat().st_mtime < before]
+        for start in range(0, len(old), _ASKED_AT_ONCE):
+            some = old[start : start + _ASKED_AT_ONCE]
+            known = journal.kept([path.name for path in some])
+            for path in some:
+                if path.name not in known:
+                    self._delete(path)
+
+    def _delete(self, path: Path) -> None:
+        size = path.stat().st_size
+        path.unlink()
+        self._used_bytes = self._used() - size if self._used_bytes is not None else None
 
     def _used(self) -> int:
         if self._used_bytes is None:
             self._used_bytes = sum(path.stat().st_size for path in self.folder.glob("*/*"))
         return self._used_bytes
+
+
+def _write(path: Path, content: bytes) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_bytes(content)
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise

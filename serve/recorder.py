@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 _LIMIT: Final = 4096
 _LIMIT_BYTES: Final = 32 << 20
+_MANY_BYTES: Final = _LIMIT_BYTES // 4  # then the thread does not sleep on
 _BATCH: Final = 512
 _BATCH_S: Final = 0.25
 _OPEN_AFTER_S: Final = 1.0
@@ -78,11 +79,14 @@ class Recorder:
         if not self.is_on:
             return
         with self._counting:
-            if len(self._queue) >= _LIMIT or self._pending_bytes + len(photo) > _LIMIT_BYTES:
+            ahead = self._pending_bytes
+            if len(self._queue) >= _LIMIT or (ahead and ahead + len(photo) > _LIMIT_BYTES):
                 self.lost += 1
                 return
-            self._pending_bytes += len(photo)
+            self._pending_bytes = ahead + len(photo)
         self._queue.append(_Answered(answer, photo, time.time(), latency_s, part))
+        if ahead + len(photo) > _MANY_BYTES:
+            self._hurry.set()
 
     def judge(self, prediction_id: str, label: str) -> Future[None]:
         """Write a person's correction; the future resolves once it is on disk, or with JournalError."""
@@ -127,6 +131,7 @@ class Recorder:
         # whatever happens to a disk or a database, the thread stays for what comes next
         except Exception as error:
             log.exception("%d predictions and %d labels could not be written", len(answered), len(judged))
+            self._kept.take_back()
             failure = error if isinstance(error, JournalError) else JournalError(str(error))
             with self._counting:
                 self.lost += len(answered)
@@ -135,6 +140,7 @@ class Recorder:
         else:
             for entry in judged:
                 entry.written.set_result(None)
+            self._kept.settle()
             self._make_room(journal)
         with self._counting:
             self._pending_bytes -= sum(len(entry.photo) for entry in answered)
@@ -170,8 +176,15 @@ class Recorder:
             probabilities=dict(zip(serving.classes, answer.probabilities, strict=True)),
             reason=answer.reason,
             latency_ms=round(1000 * entry.latency_s, 3),
-            is_kept=self._kept.keep(photo, entry.photo),
+            is_kept=self._is_kept(photo, entry.photo),
         )
+
+    def _is_kept(self, photo_id: str, content: bytes) -> bool:
+        try:
+            return self._kept.keep(photo_id, content)
+        except OSError as error:  # its answer is written all the same, and what came with it
+            log.error("photo %s cannot be kept: %s", photo_id, error)
+            return False
 
 
 def _label(entry: _Judged) -> Label:

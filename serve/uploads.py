@@ -30,6 +30,7 @@ logging.getLogger("python_multipart").setLevel(logging.ERROR)
 _RAW: Final = ("application/octet-stream", "application/x-www-form-urlencoded")
 _PARSED_ON_THE_LOOP_BYTES: Final = 1 << 18  # about a millisecond; more is parsed on a thread of its own
 
+_URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 _FILES: Final = (b"image/", b"application/octet-stream")  # files also where they come without a name
 
 
@@ -67,13 +68,13 @@ def is_raw(content_type: str) -> bool:
     return not kind or kind.startswith("image/") or kind in _RAW
 
 
-async def body(request: Request, settings: Settings) -> bytes:
+async def body(request: Request, settings: Settings, limit: int | None = None) -> bytes:
     """The whole body, its size and time limited while it arrives.
 
-    Raises HTTPException 413 past `max_bytes`, 408 past `upload_timeout_s`, ClientDisconnect when the
-    client leaves first.
+    Raises HTTPException 413 past `limit`, or `max_bytes` where there is none, 408 past `upload_timeout_s`,
+    ClientDisconnect when the client leaves first.
     """
-    limit = settings.max_bytes
+    limit = settings.max_bytes if limit is None else limit
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced) > limit:
         raise _too_large(limit)
@@ -130,7 +131,7 @@ async def _parsed(parse: Any, content: bytes, content_type: str) -> Upload:  # A
 
 def _from_multipart(content: bytes, content_type: str) -> Upload:
     """Every file part (RFC 7578), whatever its name."""
-    from python_multipart.exceptions import MultipartParseError
+    from python_multipart.exceptions import FormParserError
     from python_multipart.multipart import MultipartParser, parse_options_header
 
     boundary = parse_options_header(content_type)[1].get(b"boundary")
@@ -139,7 +140,7 @@ def _from_multipart(content: bytes, content_type: str) -> Upload:
     form = _Form()
     try:
         MultipartParser(boundary, form.callbacks()).write(content)
-    except MultipartParseError as error:
+    except FormParserError as error:
         raise HTTPException(400, f"the multipart body is broken: {error}") from None
     if not form.is_whole:
         raise HTTPException(400, "the multipart body ends before its last boundary; send it whole")
@@ -184,7 +185,8 @@ class _Form:
 
         name, value = self._name.lower(), self._value.lower()
         if name == b"content-disposition":
-            self._is_file |= b"filename" in parse_options_header(value)[1]
+            # RFC 7578 forbids filename*, so the parser passes it over; some clients send it all the same.
+            self._is_file |= b"filename" in parse_options_header(value)[1] or b"filename*=" in value
         elif name == b"content-type":
             self._is_file |= value.startswith(_FILES)
         self._name = self._value = b""
@@ -215,6 +217,7 @@ def _from_base64(text: str) -> bytes | PhotoError:
     if text.startswith("data:"):
         text = text.partition(",")[2]
     try:
-        return binascii.a2b_base64(text)
+        plain = text.encode("ascii").translate(_URL_SAFE, delete=b" \t\r\n")
+        return binascii.a2b_base64(plain, strict_mode=True)
     except ValueError as error:
         return PhotoFormatError(f"the photo is not base64: {error}")

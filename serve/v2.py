@@ -146,7 +146,12 @@ async def load(request: Request) -> Response:
     access.require_admin(request, live.settings.admin_token)
     _refuse_other_names(request)
     await asyncio.to_thread(live.watcher.look)
-    _ = live.engine.serving
+    serving, champion = live.engine.serving.number, live.registry.aliases().champion
+    reasons = {refusal.version: refusal.reason for refusal in live.watcher.refused}
+    if champion is not None and champion != serving and champion in reasons:
+        raise HTTPException(
+            400, f"version {champion} is refused, version {serving} serves on: {reasons[champion]}"
+        )
     return _json({})
 
 

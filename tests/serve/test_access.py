@@ -49,3 +49,20 @@ def test_a_file_without_usable_keys_is_refused(tmp_path: Path, content: str) -> 
         read_keys(path)
     with pytest.raises(ServerError, match="cannot be read"):
         read_keys(tmp_path / "nowhere")
+
+
+def test_the_key_of_an_empty_variable_opens_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text(f"robot:{hashlib.sha256(b'').hexdigest()}\n")
+    with pytest.raises(ServerError, match="line 1: this is the SHA-256 of an empty key"):
+        read_keys(path)
+
+
+def test_keys_and_tokens_beyond_ascii_are_known(tmp_path: Path) -> None:
+    published.champion(tmp_path / "store")
+    keys = tmp_path / "keys"
+    keys.write_text(f"minka:{hashlib.sha256('schlüssel'.encode()).hexdigest()}\n")
+    configured = settings(tmp_path, api_keys=keys, admin_token="geheimnis ß")
+    with running(configured) as server, server.client() as client:
+        shown = {"x-api-key": "schlüssel".encode(), "x-admin-token": "geheimnis ß".encode()}
+        assert client.post("/v2/repository/models/colours/load", headers=shown).status_code == 200

@@ -3,7 +3,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import threading
+import time
 from pathlib import Path
 
 import httpx
@@ -160,3 +162,85 @@ def test_photos_through_v2_are_journaled_and_named_and_pixels_are_not(journaled:
     assert [photo_of.pop(one) for one in ids] == [photo_id(photo) for photo in sent]
     assert photo_of == {}
     assert [one.prediction.label for one in opened(journaled).labelled("colours")] == ["dog"]
+
+
+def test_large_photos_in_a_burst_are_not_lost_while_the_disk_is_idle(tmp_path: Path) -> None:
+    configured = settings(tmp_path, journal="", keep_photos=0)
+    recorder = Recorder(configured)
+    recorder.judge(new_id(), "cat").result(5)  # from now on it is open
+    serving = load(published.publish(tmp_path / "store"), configured)
+    for number in range(20):
+        answer = Answer(new_id(), serving, "cat", (0.9, 0.1), None, 0.001, 0.001)
+        recorder.record(answer, bytes([number]) * 3_000_000, 0.002)
+        time.sleep(0.02)
+    recorder.record(Answer(new_id(), serving, "cat", (0.9, 0.1), None, 0.001, 0.001), b"photo", 0.002)
+    recorder.stop()
+    assert recorder.lost == 0
+    assert len(list(opened(configured).predictions("colours"))) == 21
+
+
+def test_a_photo_larger_than_all_that_may_wait_is_journaled_when_it_comes_alone(tmp_path: Path) -> None:
+    configured = settings(tmp_path, journal="", keep_photos=0)
+    recorder = Recorder(configured)
+    serving = load(published.publish(tmp_path / "store"), configured)
+    answer = Answer(new_id(), serving, "cat", (0.9, 0.1), None, 0.001, 0.001)
+    recorder.record(answer, bytes(40 << 20), 0.002)
+    recorder.stop()
+    assert recorder.lost == 0
+    assert [row.id for row in opened(configured).predictions("colours")] == [answer.id]
+
+
+def test_a_photo_that_cannot_be_kept_costs_no_answer_and_no_correction(journaled: Settings) -> None:
+    (journaled.store / "photos").write_bytes(b"no folder")
+    with running(journaled) as server:
+        made = ask(server)
+        assert correct(server, made, "dog").status_code == 200
+    assert [row.is_kept for row in opened(journaled).predictions("colours")] == [False]
+    assert [one.label.label for one in opened(journaled).labelled("colours")] == ["dog"]
+
+
+def test_photos_that_the_journal_does_not_know_take_nobodys_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configured = settings(tmp_path, journal="", keep_photos_mb=1)
+    folder = configured.store / "photos" / "journal"
+    for number in range(4):  # as a killed server leaves them
+        astray = folder / "ab" / f"ab{number:062}"
+        astray.parent.mkdir(parents=True, exist_ok=True)
+        astray.write_bytes(bytes(300_000))
+        os.utime(astray, (1, 1))
+    serving = load(published.publish(tmp_path / "store"), configured)
+    recorder = Recorder(configured)
+
+    def answered(photo: bytes) -> None:
+        recorder.record(Answer(new_id(), serving, "cat", (0.9, 0.1), None, 0.001, 0.001), photo, 0.002)
+
+    answered(_noise(1))
+    recorder.judge(new_id(), "cat").result(5)
+    assert [path.read_bytes() for path in folder.glob("*/*")] == [_noise(1)]
+
+    def fails(*_: object) -> None:
+        raise JournalError("the disk is full")
+
+    monkeypatch.setattr(Journal, "add", fails)
+    answered(_noise(2))
+    with pytest.raises(JournalError):
+        recorder.judge(new_id(), "cat").result(5)
+    recorder.stop()
+    assert [path.read_bytes() for path in folder.glob("*/*")] == [_noise(1)]
+
+
+def test_a_class_that_came_with_a_newer_model_may_be_said(journaled: Settings) -> None:
+    with running(journaled) as server:
+        version = published.publish(journaled.store, classes=("cat", "dog", "fox"))
+        published.promote(journaled.store, version)
+        until(lambda: server.live.engine.serving.number == version.number)
+        assert correct(server, ask(server), "fox").status_code == 200
+
+
+def test_a_correction_is_small(journaled: Settings) -> None:
+    with running(journaled) as server, server.client() as client:
+        long = client.post("/feedback", json={"id": new_id(), "label": "x" * 60_000})
+        assert long.status_code == 422
+        assert len(long.content) < 1000
+        assert client.post("/feedback", json={"id": new_id(), "label": "x" * 70_000}).status_code == 413

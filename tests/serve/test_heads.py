@@ -106,3 +106,35 @@ def test_a_connection_that_is_reset_keeps_nothing_alive(tmp_path: Path) -> None:
             del protocol
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         until(lambda: gc.collect() >= 0 and left() is None, 2)  # sooner than any idle connection is closed
+
+
+OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n"
+
+
+@pytest.mark.parametrize("path", [b"/predict", b"/v2/models/colours/infer"])
+def test_an_offer_of_another_protocol_is_passed_over_and_the_body_is_read(
+    server: Running, path: bytes
+) -> None:
+    photo = published.photo("red")
+    head = b"POST %b HTTP/1.1\r\nHost: x\r\n%bContent-Length: %d\r\n\r\n" % (path, OFFER, len(photo))
+    expected = b"HTTP/1.1 200 " if path == b"/predict" else b"HTTP/1.1 400 "  # a photo is no tensor
+    for pieces in ((head + photo,), (head, photo), (head[:70], head[70:], photo[:99], photo[99:])):
+        said = talk(server, *pieces)
+        assert said.startswith(expected), said
+        assert b"Invalid HTTP request" not in said
+
+
+def test_behind_an_offer_the_connection_goes_on_or_closes_as_it_was_asked(server: Running) -> None:
+    photo = published.photo("red")
+    plain = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%b\r\n" % (len(photo), OFFER) + photo
+    last = plain.replace(b"Connection: Upgrade", b"Connection: close, Upgrade")
+    with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
+        for whole in (plain, plain, last):
+            connection.sendall(whole)
+            assert answers(connection, 1)[0].startswith(b"HTTP/1.1 200 ")
+        assert connection.recv(1) == b""
+
+
+def test_a_websocket_is_refused_as_any_path_that_is_not_there(server: Running) -> None:
+    asked = b"GET /socket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    assert talk(server, asked).startswith(b"HTTP/1.1 404 ")

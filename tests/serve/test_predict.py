@@ -62,6 +62,24 @@ def test_base64_in_json_is_answered_with_and_without_data_url(client: httpx.Clie
     url = f"data:image/jpeg;base64,{text}"
     several = client.post("/predict", json={"images": [url]}).json()
     assert [one["label"] for one in several["predictions"]] == ["cat"]
+    folded = "\r\n".join(text[start : start + 76] for start in range(0, len(text), 76))
+    url_safe = base64.urlsafe_b64encode(RED).decode()
+    for other in (folded, url_safe):
+        assert client.post("/predict", json={"image": other}).json()["label"] == "cat"
+
+
+@pytest.mark.parametrize("text", ["!!!!", "abcd!", "abc"])
+def test_what_is_no_base64_is_called_that(client: httpx.Client, text: str) -> None:
+    refused = client.post("/predict", json={"image": text})
+    assert refused.status_code == 400
+    assert "not base64" in refused.json()["detail"]
+
+
+def test_a_file_whose_name_is_not_ascii_is_a_file(client: httpx.Client) -> None:
+    part = b"--x\r\nContent-Disposition: form-data; name=photo; filename*=UTF-8''%e2%82%ac.jpg\r\n\r\n"
+    kind = {"content-type": "multipart/form-data; boundary=x"}
+    answered = client.post("/predict", content=part + RED + b"\r\n--x--\r\n", headers=kind)
+    assert answered.json()["label"] == "cat"
 
 
 def test_forty_photos_in_one_request_keep_their_order(client: httpx.Client) -> None:
@@ -79,6 +97,7 @@ def test_forty_photos_in_one_request_keep_their_order(client: httpx.Client) -> N
         (400, b"{", "application/json"),
         (400, b"--x\r\n", "multipart/form-data"),
         (400, b"nothing", "multipart/form-data; boundary=x"),
+        (400, b"nothing", f"multipart/form-data; boundary={'x' * 3000}"),
         (422, FORM_WITHOUT_FILE, "multipart/form-data; boundary=x"),
         (422, b"[]", "application/json"),
         (422, b'{"image": 3}', "application/json"),

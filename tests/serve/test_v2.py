@@ -224,3 +224,15 @@ def test_load_looks_again_at_the_champion_behind_the_admin_token(tmp_path: Path)
 def test_without_an_admin_token_nobody_is_admin(client: httpx.Client) -> None:
     refused = client.post("/v2/repository/models/colours/load", headers={"x-admin-token": ""})
     assert refused.status_code == 403
+
+
+def test_load_tells_of_a_champion_that_is_refused(tmp_path: Path) -> None:
+    published.champion(tmp_path / "store")
+    with running(settings(tmp_path, admin_token="secret")) as server:
+        theirs = triton.InferenceServerClient(f"127.0.0.1:{server.port}")
+        published.promote(
+            tmp_path / "store", published.publish(tmp_path / "store", wrong_self_test=("float32",))
+        )
+        with pytest.raises(Exception, match="version 2 is refused, version 1 serves on"):
+            theirs.load_model("colours", headers={"x-admin-token": "secret"})
+        theirs.close()
