@@ -224,14 +224,6 @@ class Journal:
         with self._transaction() as connection:
             return list(connection.execute(query).scalars())
 
-    def kept(self, photo_ids: Sequence[str]) -> set[str]:
-        """Those of these photos, a few hundred at most, whose bytes some answer has in the folder."""
-        query = select(_predictions.c.photo_id).where(
-            _predictions.c.is_kept, _predictions.c.photo_id.in_(photo_ids)
-        )
-        with self._transaction() as connection:
-            return set(connection.execute(query).scalars())
-
     def forget(self, photo_ids: Sequence[str]) -> None:
         """Note that these photos are no longer kept."""
         change = update(_predictions).where(_predictions.c.photo_id.in_(photo_ids)).values(is_kept=False)

@@ -5,19 +5,18 @@ Knows the folder `<store>/photos/journal`. Knows nothing about who asks or why.
 
 from __future__ import annotations
 
+import logging
 import os
-import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pawloop.settings import Settings
 
 if TYPE_CHECKING:  # SQLAlchemy is imported late, as serve.recorder tells
     from pawloop.journal import Journal
 
-_ASTRAY_S: Final = 600.0  # a file so old whose row is in no journal is nobody's
-_ASKED_AT_ONCE: Final = 500
+log = logging.getLogger(__name__)
 
 
 class KeptPhotos:
@@ -29,7 +28,7 @@ class KeptPhotos:
         self._quota_bytes = settings.keep_photos_mb * 10**6
         self._used_bytes: int | None = None
         self._unsettled: list[Path] = []
-        self._is_swept = False
+        self._has_told = False
 
     def path(self, photo_id: str) -> Path:
         """Where a photo lies, if it is kept."""
@@ -67,9 +66,6 @@ class KeptPhotos:
         """Delete the oldest photos that nobody labelled, until a tenth of the quota is free again."""
         if self._used() <= self._quota_bytes:
             return
-        if not self._is_swept:
-            self._is_swept = True
-            self._sweep(journal)
         while self._used() > 0.9 * self._quota_bytes:
             gone = []
             for photo_id in journal.forgettable():
@@ -80,24 +76,25 @@ class KeptPhotos:
                 if path.exists():
                     self._delete(path)
             if not gone:
-                return  # all that is left is labelled, which is what the quota is for
+                self._tell_once()
+                return
             journal.forget(gone)
 
-    def _sweep(self, journal: Journal) -> None:
-        """Delete what no row knows of: a killed server's last ones, or another journal's."""
-        before = time.time() - _ASTRAY_S
-        old = [path for path in self.folder.glob("*/*") if path.stat().st_mtime < before]
-        for start in range(0, len(old), _ASKED_AT_ONCE):
-            some = old[start : start + _ASKED_AT_ONCE]
-            known = journal.kept([path.name for path in some])
-            for path in some:
-                if path.name not in known:
-                    self._delete(path)
+    def _tell_once(self) -> None:
+        """All that is left is labelled, or another journal's: both are for people to give up."""
+        if not self._has_told:
+            self._has_told = True
+            log.warning(
+                "%s: labelled photos, and such as this journal does not know, fill the quota, so no others "
+                "are kept; raise PAWLOOP_KEEP_PHOTOS_MB, or delete what no journal needs",
+                self.folder,
+            )
 
     def _delete(self, path: Path) -> None:
         size = path.stat().st_size
         path.unlink()
-        self._used_bytes = self._used() - size if self._used_bytes is not None else None
+        if self._used_bytes is not None:
+            self._used_bytes -= size
 
     def _used(self) -> int:
         if self._used_bytes is None:

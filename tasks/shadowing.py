@@ -45,7 +45,7 @@ def is_asked(registry: Registry, problem: Problem) -> bool:
     if not problem.shadow.photos:
         return False
     champion = registry.champion(check=False)
-    return champion is not None and tuple(champion.card.classes) == problem.classes
+    return champion is not None and set(champion.card.classes) == set(problem.classes)
 
 
 def end_left_over(registry: Registry) -> None:

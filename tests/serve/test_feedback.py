@@ -3,9 +3,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import httpx
@@ -199,35 +199,40 @@ def test_a_photo_that_cannot_be_kept_costs_no_answer_and_no_correction(journaled
     assert [one.label.label for one in opened(journaled).labelled("colours")] == ["dog"]
 
 
-def test_photos_that_the_journal_does_not_know_take_nobodys_room(
+def test_photos_whose_answers_cannot_be_written_are_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    configured = settings(tmp_path, journal="", keep_photos_mb=1)
-    folder = configured.store / "photos" / "journal"
-    for number in range(4):  # as a killed server leaves them
-        astray = folder / "ab" / f"ab{number:062}"
-        astray.parent.mkdir(parents=True, exist_ok=True)
-        astray.write_bytes(bytes(300_000))
-        os.utime(astray, (1, 1))
+    configured = settings(tmp_path, journal="")
     serving = load(published.publish(tmp_path / "store"), configured)
     recorder = Recorder(configured)
-
-    def answered(photo: bytes) -> None:
-        recorder.record(Answer(new_id(), serving, "cat", (0.9, 0.1), None, 0.001, 0.001), photo, 0.002)
-
-    answered(_noise(1))
-    recorder.judge(new_id(), "cat").result(5)
-    assert [path.read_bytes() for path in folder.glob("*/*")] == [_noise(1)]
 
     def fails(*_: object) -> None:
         raise JournalError("the disk is full")
 
-    monkeypatch.setattr(Journal, "add", fails)
-    answered(_noise(2))
-    with pytest.raises(JournalError):
-        recorder.judge(new_id(), "cat").result(5)
+    for seed in (1, 2):
+        answer = Answer(new_id(), serving, "cat", (0.9, 0.1), None, 0.001, 0.001)
+        recorder.record(answer, _noise(seed), 0.002)
+        with pytest.raises(JournalError) if seed == 2 else nullcontext():
+            recorder.judge(new_id(), "cat").result(5)
+        monkeypatch.setattr(Journal, "add", fails)
     recorder.stop()
+    folder = configured.store / "photos" / "journal"
     assert [path.read_bytes() for path in folder.glob("*/*")] == [_noise(1)]
+
+
+def test_a_quota_full_of_what_is_nobodys_to_delete_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    configured = settings(tmp_path, journal="", keep_photos_mb=1)
+    unknown = configured.store / "photos" / "journal" / "ab" / ("ab" * 32)
+    unknown.parent.mkdir(parents=True)
+    unknown.write_bytes(bytes(1_200_000))  # another journal's
+    recorder = Recorder(configured)
+    serving = load(published.publish(tmp_path / "store"), configured)
+    recorder.record(Answer(new_id(), serving, "cat", (0.9, 0.1), None, 0.001, 0.001), _noise(1), 0.002)
+    recorder.stop()
+    assert unknown.exists()
+    assert "raise PAWLOOP_KEEP_PHOTOS_MB" in caplog.text
 
 
 def test_a_class_that_came_with_a_newer_model_may_be_said(journaled: Settings) -> None:
