@@ -67,7 +67,7 @@ class Client:
     ) -> None:
         """attempts: how often a photo is sent while the server is overloaded or cannot be reached."""
         self._attempts = attempts
-        self._http = httpx.Client(base_url=url, headers=_headers(api_key), timeout=timeout_s)
+        self._http = httpx.Client(base_url=_address(url), headers=_headers(api_key), timeout=timeout_s)
 
     def predict(self, photo: Photo) -> Prediction:
         """What is on a photo: a path, an image file's bytes, a Pillow image or pixels [H, W, 3].
@@ -117,7 +117,7 @@ class AsyncClient:
     ) -> None:
         """As Client."""
         self._attempts = attempts
-        self._http = httpx.AsyncClient(base_url=url, headers=_headers(api_key), timeout=timeout_s)
+        self._http = httpx.AsyncClient(base_url=_address(url), headers=_headers(api_key), timeout=timeout_s)
 
     async def predict(self, photo: Photo) -> Prediction:
         """As Client.predict."""
@@ -193,8 +193,15 @@ def encoded(photo: Photo) -> bytes:
     return file.getvalue()
 
 
-def _headers(api_key: str | None) -> dict[str, str]:
-    return {"x-api-key": api_key} if api_key else {}
+def _address(url: str) -> httpx.URL:
+    try:
+        return httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ServerError(f"{url}: is no address of a server: {error}") from None
+
+
+def _headers(api_key: str | None) -> dict[bytes, bytes]:
+    return {b"x-api-key": api_key.encode()} if api_key else {}
 
 
 def _waits(attempts: int) -> Iterator[float]:

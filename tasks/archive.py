@@ -80,20 +80,22 @@ def _members(path: Path) -> Iterator[Member]:
 def _zip_members(path: Path) -> Iterator[Member]:
     archive = zipfile.ZipFile(path)  # lives as long as its members' readers
     for info in archive.infolist():
-        if not info.is_dir():
+        name = _zip_name(info)
+        if not name.endswith("/"):
             kind = stat.S_IFMT(info.external_attr >> 16)
             is_link = kind not in (0, stat.S_IFREG)
-            yield Member(_zip_name(info), info.file_size, is_link, partial(archive.read, info))
+            yield Member(name, info.file_size, is_link, partial(archive.read, info))
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:
-    """The name as it was meant: many programs write UTF-8 without saying so."""
+    """The name as it was meant: many programs write UTF-8 without saying so, some of Windows its slashes."""
+    name = info.filename if "/" in info.filename else info.filename.replace("\\", "/")
     if info.flag_bits & 0x800:
-        return info.filename
+        return name
     try:
-        return info.filename.encode("cp437").decode("utf-8")
+        return name.encode("cp437").decode("utf-8")
     except UnicodeError:
-        return info.filename
+        return name
 
 
 def _tar_members(path: Path) -> Iterator[Member]:
@@ -106,6 +108,11 @@ def _tar_members(path: Path) -> Iterator[Member]:
                 not info.isreg(),
                 partial(_tar_bytes, archive, info),
             )
+    # tarfile stops at a header that it cannot read as if the archive ended there.
+    assert archive.fileobj is not None
+    archive.fileobj.seek(archive.offset)
+    if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("it ends without an end mark")
 
 
 def _tar_bytes(archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:

@@ -131,9 +131,9 @@ def doubts(dataset: Dataset) -> list[Doubt]:
 
 
 def holding(store: Path, name: str, photo_id: str) -> list[str]:
-    """The ids of the versions that keep a photo, newest last."""
-    wanted = pc.field("id") == photo_id
-    return [one.id for one in versions(store, name) if one.kept(["id"]).filter(wanted).num_rows]
+    """The ids of the versions that keep a photo, as it arrived or as it lies in the store, newest last."""
+    wanted = (pc.field("id") == photo_id) | (pc.field("stored") == photo_id)
+    return [one.id for one in versions(store, name) if one.kept(["id", "stored"]).filter(wanted).num_rows]
 
 
 def changed(dataset: Dataset, on_progress: Callable[[int, int], None] | None = None) -> list[str]:

@@ -55,6 +55,7 @@ _FEW_LOST = 3
 _LARGEST_LOST_SHARE = 0.05
 _LARGEST_BYTES = 200 * 2**20
 _NOTES_SHOWN = 5
+_OF_TAGS = 1024  # bytes at most by which a photo grows that gets tags of ours in the place of its own
 
 
 @dataclass(frozen=True)
@@ -154,8 +155,8 @@ class _Gathering:
         rows = seen.unchanged([offer.name for offer in offers], [offer.stamp for offer in offers])
         is_ours = np.array([offer.path is None or self._copies for offer in offers])
         places = np.flatnonzero(is_ours & rows.is_valid().to_numpy(zero_copy_only=False))
-        locations = seen.taken(rows.take(places))["location"].to_pylist()
-        gone = [n for n, location in zip(places, locations) if not (self._store / location).exists()]
+        taken = seen.taken(rows.take(places)).to_pylist()
+        gone = [number for number, one in zip(places, taken) if not _is_whole(self._store, one)]
         if not gone:
             return rows
         mask = np.zeros(len(rows), np.bool_)
@@ -177,9 +178,8 @@ class _Gathering:
         if offer.path is not None and not self._copies:
             location, stored = location_of(Path(offer.path), self._store), id
         else:
-            suffix = os.path.splitext(offer.name)[1]  # noqa: PTH122  (a name in an archive is no path here)
             try:
-                location, stored = photos.keep(content, id, suffix, self._store)
+                location, stored = photos.keep(content, id, offer.name, self._store)
             except PhotoError as error:
                 return str(error)
         return {"id": id, "location": location, "stored": stored, "bytes": len(content)}
@@ -222,6 +222,17 @@ class _Gathering:
         self._done += count
         if self._tell is not None:
             self._tell(self._done, self._total)
+
+
+def _is_whole(store: Path, taken: dict[str, Any]) -> bool:  # Any: a row of TAKEN
+    """Whether a photo of the store's own is there, and no power cut has emptied it."""
+    try:
+        size: int = (store / taken["location"]).stat().st_size
+    except OSError:
+        return False
+    if taken["stored"] == taken["id"]:
+        return size == int(taken["bytes"])
+    return 0 < size <= int(taken["bytes"]) + _OF_TAGS  # how many bytes its own tags took is not noted
 
 
 def _some(names: list[str]) -> str:

@@ -38,6 +38,9 @@ def fetch(files: Any, path: str, target: Path, info: dict[str, Any], again: Agai
         for piece in _pieces(files, path, file.tell(), size, again):
             file.write(piece)
             file.flush()
+    if part.stat().st_size != size:
+        part.unlink()
+        raise OSError(f"what came is not the {size} bytes that were announced; try again")
     durable.sync(part)
     part.replace(target)
     durable.sync(target.parent)

@@ -24,7 +24,7 @@ _SIDE_FOLDERS: Final[dict[str, Side]] = {
     "testing": "test",
 }
 _LITTER: Final = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin"})
-_PHOTO_SUFFIXES: Final = SUFFIXES | {".heic", ".heif"}
+PHOTO_SUFFIXES: Final = SUFFIXES | {".heic", ".heif"}
 
 
 class Placed(NamedTuple):
@@ -43,7 +43,7 @@ def placed(names: Iterable[str], classes: Sequence[str]) -> tuple[list[Placed], 
     around them give sides when all three are there.
     """
     shelves = _shelves(names)
-    depth = _wrapping(shelves, set(classes))
+    depth = _wrapping([shelf for shelf, files in shelves.items() if any(map(is_photo, files))], set(classes))
     sides = {side_named(shelf[depth]) for shelf in shelves if len(shelf) > depth + 1} - {None}
     photos: list[Placed] = []
     strangers: Counter[str] = Counter()
@@ -79,7 +79,7 @@ def folders(names: Iterable[str]) -> list[str]:
 def is_photo(name: str) -> bool:
     """Whether a file is a photo by its name."""
     _, dot, suffix = name.rpartition(".")
-    return f"{dot}{suffix}".lower() in _PHOTO_SUFFIXES
+    return f"{dot}{suffix}".lower() in PHOTO_SUFFIXES
 
 
 def is_litter(parts: Sequence[str]) -> bool:
@@ -109,7 +109,7 @@ def _shelves(names: Iterable[str]) -> dict[Shelf, list[str]]:
     return found
 
 
-def _wrapping(shelves: Iterable[Shelf], classes: set[str]) -> int:
+def _wrapping(shelves: Sequence[Shelf], classes: set[str]) -> int:
     """How many single folders stand around the class folders."""
     depth = 0
     while True:

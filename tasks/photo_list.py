@@ -55,6 +55,7 @@ def listing(source: str, classes: Sequence[str], store: Path) -> Listing:
         raise SourceError(f"{source}: the list is empty; give it a line a photo")
     strangers = Counter(line.label for line in lines if line.label and same_form(line.label) not in classes)
     chosen = [line for line in lines if line.label not in strangers]
+    remote.require_known((_joined(base, line.place) for line in chosen), source)
     offers = (_offer(source, base, line) for line in chosen)
     is_remote = any("://" in _joined(base, line.place) for line in chosen)
     notes = [
@@ -130,18 +131,24 @@ def _offer(source: str, base: str, line: Line) -> Offer:
     label = same_form(line.label) or None
     side, group = _side(source, line), line.group or None
     place = _joined(base, line.place)
-    if "://" in place and not place.startswith("file://"):
-        return Offer(line.place, label, partial(remote.read, place), None, side=side, group=group)
-    if "://" in base:
+    if "://" in base and not _is_elsewhere(base, place):
         raise SourceError(
             f"{source}: {line.place}: a list from another machine may not name files of this one"
         )
+    if "://" in place and not place.startswith("file://"):
+        return Offer(line.place, label, partial(remote.read, place), None, side=side, group=group)
     path = path_of(place, Path())
     try:
         mark = seen.stamp(path.stat())
     except OSError:
         mark = None  # reading it will say why
     return Offer(line.place, label, path.read_bytes, mark, str(path), side, group)
+
+
+def _is_elsewhere(base: str, place: str) -> bool:
+    """Whether an address surely lies on a network, as a list's own; fsspec's chains may lead anywhere."""
+    scheme = place.partition("://")[0].lower()
+    return "::" not in place and scheme in (base.partition("://")[0].lower(), *remote.NETWORKS)
 
 
 def _side(source: str, line: Line) -> Side | None:

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+from tasks.layout import PHOTO_SUFFIXES
 from tasks.place import location_of
 from tasks.tags import without_private_tags
 
@@ -24,12 +25,14 @@ _STARTS: Final = {
 }
 
 
-def keep(content: bytes, id: str, suffix: str, store: Path) -> tuple[str, str]:
+def keep(content: bytes, id: str, name: str, store: Path) -> tuple[str, str]:
     """Put a photo into the store unless it is there; returns its location and the hash of its bytes there.
+
+    name: what its source calls it, perhaps with a query behind it.
 
     Location and camera tags are removed without touching pixels; what cannot be parsed stays as it came.
     """
-    path = store / "photos" / id[:2] / f"{id}{suffix.lower() or _suffix(content)}"
+    path = store / "photos" / id[:2] / f"{id}{suffix_of(name, content)}"
     kept = without_private_tags(content)
     stored = hashlib.sha256(kept).hexdigest() if kept is not content else id
     if not (path.exists() and path.stat().st_size == len(kept)):
@@ -40,6 +43,11 @@ def keep(content: bytes, id: str, suffix: str, store: Path) -> tuple[str, str]:
     return location_of(path, store), stored
 
 
-def _suffix(content: bytes) -> str:
-    """What the name of a photo without one should end in, by its first bytes."""
+def suffix_of(name: str, content: bytes) -> str:
+    """What a photo's file should end in: as its name does, else by its first bytes."""
+    suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122  (a name in an archive is no path here)
+    if suffix in PHOTO_SUFFIXES:
+        return suffix
+    if content[4:8] == b"ftyp":
+        return ".avif" if content[8:12] in (b"avif", b"avis") else ".heic"
     return next((suffix for start, suffix in _STARTS.items() if content.startswith(start)), "")

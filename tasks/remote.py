@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import fsspec
 from aiohttp import ClientError
@@ -29,6 +29,7 @@ from tasks.store import store_errors
 T = TypeVar("T")
 
 READERS: Final = 8
+NETWORKS: Final = ("http", "https", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf")
 _WAITS_S: Final = (0.5, 2.0, 8.0)
 _OUR_DISK: Final = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 # What file systems call a file's version; without any of them a file is read again each time.
@@ -52,7 +53,9 @@ def listing(source: str, classes: Sequence[str], _store: Path) -> Listing:
     with _translated(source):
         files, root = fsspec.core.url_to_fs(source)
         found = again(lambda: files.find(root, detail=True))
-    names = {path.removeprefix(root).lstrip("/"): info for path, info in sorted(found.items())}
+    # A web server's folders are addresses, where a space is %20.
+    plain: Callable[[str], str] = unquote if source.startswith(("http://", "https://")) else str
+    names = {plain(path.removeprefix(root).lstrip("/")): info for path, info in sorted(found.items())}
     if not names:
         raise SourceError(
             f"{source}: nothing lies there; check the address, or put photos there, one folder a class"
@@ -96,9 +99,18 @@ def fetched(source: str, store: Path) -> Path:
     if mark is None or not target.exists():
         with store_errors(store):
             target.parent.mkdir(parents=True, exist_ok=True)
-        with store_errors(store), _translated(source):
-            fetch(files, path, target, info if mark else {}, again)
+        lock = durable.lock(target.with_name(".lock"), f"fetching {target.name}", wait=True)
+        with store_errors(store), lock, _translated(source):
+            if mark is None or not target.exists():
+                fetch(files, path, target, info if mark else {}, again)
     return target
+
+
+def require_known(places: Iterable[str], source: str) -> None:
+    """Raise SourceError, which names `source`, for an address of a kind that cannot be read here."""
+    for scheme in sorted({place.partition("://")[0] for place in places if "://" in place}):
+        with _translated(source):
+            fsspec.get_filesystem_class(scheme.rpartition("::")[2])
 
 
 def read(url: str) -> bytes:

@@ -1,7 +1,7 @@
 """Takes a photo's private tags out without touching its pixels: places, cameras, owners, comments.
 
 Knows how JPEG, PNG and WebP are cut into segments (the other formats: see `erase`). Orientation and colour
-profile stay. A damaged photo is given back as it came: nobody can read its tags either.
+profile stay. What is damaged beyond reading is given back as it came: nobody can read its tags either.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final
 
 from PIL import Image
@@ -52,8 +53,10 @@ def without_private_tags(content: bytes) -> bytes:
             clean = erase.boxes(content)
         elif content.startswith(b"GIF8"):
             clean = erase.gif(content)
-        else:
+        elif content.startswith(b"BM"):
             return content  # a BMP has no tags
+        else:
+            raise ValueError("a format whose tags are not known here, such as BigTIFF")
     except _DAMAGE:
         return _harmless(content)
     return content if clean == content else clean
@@ -63,11 +66,13 @@ def _harmless(content: bytes) -> bytes:
     """What could not be cleaned, if nobody can read its tags; curating will say what is wrong with it."""
     try:
         with opened(content) as photo:
-            photo.load()
-            names_a_place = bool(photo.getexif() or photo.info.get("xmp"))
+            says_something = bool(photo.getexif() or photo.info.get("xmp"))
+            with suppress(*_DAMAGE):  # its pixels may be cut off
+                photo.load()
+            says_something |= bool(photo.getexif() or photo.info.get("xmp"))
     except (PhotoError, *_DAMAGE):
         return content
-    if names_a_place:
+    if says_something:
         raise PhotoError(
             "its private tags cannot be removed without touching its pixels; save it as JPEG or PNG"
         )
@@ -114,7 +119,10 @@ def _end_of_scans(content: bytes, position: int) -> int:
 
 
 def _clean_png(content: bytes) -> bytes:
-    exif = _orientation_only(content, needs_pixels=True).removeprefix(b"Exif\0\0")
+    try:
+        exif = _orientation_only(content, needs_pixels=True).removeprefix(b"Exif\0\0")
+    except _DAMAGE:  # nobody will see it, so it need not be turned; what can be read of its tags goes
+        exif = b""
     parts = [_PNG_START]
     for kind, chunk in _png_chunks(content):
         if kind == b"IDAT" and exif:
@@ -132,9 +140,9 @@ def _png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
     while kind != b"IEND":
         length, kind = struct.unpack_from(">I4s", content, position)
         end = position + 12 + length
-        if end > len(content):
-            raise EOFError("cut off")
         yield kind, content[position:end]
+        if end > len(content):
+            return  # cut off
         position = end
 
 

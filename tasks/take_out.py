@@ -1,6 +1,7 @@
 """A version as plain folders, so that nobody is locked in.
 
-Knows a version and a target folder. Collecting that folder again gives the same photos.
+Knows a version and a target folder. Collecting that folder again gives the same photos; by another id where
+their private tags were taken out on import.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from pawloop.errors import DatasetError
 from tasks.manifest import SIDES, Dataset
-from tasks.place import path_of
+from tasks.photos import suffix_of
 
 
 def take_out(
@@ -45,11 +46,11 @@ def _copied(
 ) -> int:
     photos = [photo for side in SIDES for photo in dataset.photos(side)]
     for done, photo in enumerate(photos, start=1):
-        suffix = path_of(photo.location, dataset.store).suffix.lower()
+        content = dataset.read(photo)
         home = folder / photo.side if by_side else folder
-        target = home / photo.label / f"{photo.id}{suffix}"
+        target = home / photo.label / f"{photo.id}{suffix_of(photo.location, content)}"
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(dataset.read(photo))
+        target.write_bytes(content)
         if on_progress is not None:
             on_progress(done, len(photos))
     return len(photos)

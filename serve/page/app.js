@@ -15,7 +15,7 @@ class Trouble extends Error {}
 
 async function call(path, options = {}) {
   const key = sessionStorage.getItem("key");
-  const headers = { ...options.headers, ...(key ? { "x-api-key": key } : {}) };
+  const headers = { ...options.headers, ...(key ? { "x-api-key": asBytes(key) } : {}) };
   let response;
   try {
     response = await fetch(path, { ...options, headers });
@@ -26,6 +26,11 @@ async function call(path, options = {}) {
   if (response.ok) return value;
   if (response.status === 401) askForKey();
   throw new Trouble(value.detail ?? `The server answered ${response.status}.`);
+}
+
+// A header holds bytes, one a character; what people paste may be any text.
+function asBytes(text) {
+  return String.fromCharCode(...new TextEncoder().encode(text));
 }
 
 async function watchModel() {
@@ -176,12 +181,14 @@ function askForKey() {
 
 part("key").addEventListener("submit", async (event) => {
   event.preventDefault();
-  sessionStorage.setItem("key", part("key-value").value);
+  sessionStorage.setItem("key", part("key-value").value.trim());
   part("key").hidden = true;
-  if (shown && !shown.answer) {
-    await answer(shown);
-    show(shown);
+  const left = history.filter((entry) => !entry.answer);
+  for (const entry of shown && !shown.answer && !left.includes(shown) ? [shown, ...left] : left) {
+    await answer(entry);
+    if (shown === entry) show(entry);
     listHistory();
+    if (!sessionStorage.getItem("key")) break; // it was not the right one
   }
 });
 

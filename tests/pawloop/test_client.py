@@ -204,3 +204,17 @@ def test_the_api_key_is_sent(tmp_path: Path) -> None:
             assert client.predict(RED).label == "cat"
         with Client(server.url) as client, pytest.raises(ServerError, match="API key"):
             client.predict(RED)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:abc", "http://[::1"])
+def test_what_is_no_address_is_told_at_once(url: str) -> None:
+    with pytest.raises(ServerError, match="is no address of a server"):
+        Client(url)
+
+
+def test_an_api_key_may_be_any_text(tmp_path: Path) -> None:
+    published.champion(tmp_path / "store")
+    keys = tmp_path / "keys"
+    keys.write_text(f"minka:{hashlib.sha256('ключ'.encode()).hexdigest()}\n")
+    with running(settings(tmp_path, api_keys=keys)) as server, Client(server.url, "ключ") as client:
+        assert client.predict(published.photo("red")).label == "cat"

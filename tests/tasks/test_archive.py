@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import stat
 import tarfile
@@ -141,3 +142,32 @@ def test_a_damaged_member_is_left_out_and_told(tmp_path: Path) -> None:
 
     assert found.photo_count == 11
     assert any("damaged in its archive" in note and "cat0.jpg" in note for note in found.notes)
+
+
+def cut_at_a_member(content: bytes) -> bytes:
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        return content[: archive.getmembers()[7].offset]
+
+
+def with_a_bad_header(content: bytes) -> bytes:
+    place = len(cut_at_a_member(content))
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize("damage", [cut_at_a_member, with_a_bad_header])
+@pytest.mark.parametrize("suffix", [".tar", ".tgz"])
+def test_a_tar_that_ends_too_soon_is_refused(
+    tmp_path: Path, damage: Callable[[bytes], bytes], suffix: str
+) -> None:
+    damaged = damage(tarred(tmp_path / "whole.tar", MEMBERS).read_bytes())
+    path = tmp_path / f"pets{suffix}"
+    path.write_bytes(gzip.compress(damaged) if suffix == ".tgz" else damaged)
+    with pytest.raises(SourceError, match=r"the archive is damaged.*end mark"):
+        collect(problem(path), tmp_path / "store")
+
+
+def test_an_archive_from_windows_has_folders_too(tmp_path: Path) -> None:
+    folders = {"pets\\": b"", "pets\\cat\\": b""}
+    photos = {name.replace("/", "\\"): content for name, content in MEMBERS.items()}
+    path = zipped(tmp_path / "pets.zip", folders | photos)
+    assert collect(problem(path), tmp_path / "store").classes == {"cat": 6, "dog": 6}

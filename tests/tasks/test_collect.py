@@ -14,6 +14,7 @@ from pawloop.errors import DatasetError, SourceError
 from pawloop.image import photo_id
 from tasks import sources
 from tasks.collect import collect
+from tasks.manifest import SIDES
 from tests.tasks.albums import album, made, photo, problem
 
 UMLAUTS = ("schöne Katze", "großer Hund")
@@ -241,3 +242,21 @@ def test_the_classes_of_a_source_are_told_before_a_problem_names_them(tmp_path: 
 
     assert sources.class_names(str(tmp_path / "photos"), tmp_path / "store") == ["Hund", "schöne Katze"]
     assert sources.class_names("sample://pets?count=2", tmp_path / "store") == ["cat", "dog"]
+
+
+def test_a_readme_beside_the_folder_around_the_class_folders_does_not_matter(tmp_path: Path) -> None:
+    folder = album(tmp_path / "repo" / "pets", each=2).parent
+    (folder / "README.md").write_text("our pets")
+    found = collect(problem(folder), tmp_path / "store")
+    assert found.classes == {"cat": 2, "dog": 2}
+
+
+def test_a_photo_that_a_power_cut_emptied_in_the_store_is_imported_again(tmp_path: Path) -> None:
+    about, store = problem(album(tmp_path / "photos"), copy=True), tmp_path / "store"
+    dataset = made(about, store)
+    for number, row in enumerate(dataset.rows().to_pylist()):
+        path = store / row["location"]
+        path.write_bytes(path.read_bytes()[: number % 2])
+    again = made(about, store)
+    assert again == dataset
+    assert all(again.read(one) for side in SIDES for one in again.photos(side))

@@ -6,6 +6,7 @@ import functools
 import http.server
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fsspec
@@ -14,6 +15,7 @@ import pytest
 from pawloop.errors import SourceError
 from tasks import remote
 from tasks.collect import collect
+from tasks.take_out import take_out
 from tests.tasks.albums import album, made, photo, problem
 from tests.tasks.test_archive import MEMBERS, zipped
 
@@ -197,3 +199,58 @@ def test_an_archive_in_an_object_store_comes_in_pieces(
     memory.pipe("/box/pets.zip", zipped(tmp_path / "pets.zip", MEMBERS).read_bytes())
 
     assert collect(problem("memory://box/pets.zip"), tmp_path / "store").photo_count == 12
+
+
+def test_folders_of_a_web_server_have_the_names_that_people_gave_them(
+    website: tuple[str, Path], tmp_path: Path
+) -> None:
+    address, folder = website
+    classes = ("Maine Coon", "Münsterländer")
+    album(folder / "pets", classes, each=2)
+    found = collect(problem(f"{address}/pets/", classes=classes), tmp_path / "store")
+    assert found.classes == dict.fromkeys(classes, 2)
+
+
+def test_photos_whose_addresses_have_queries_are_named_by_what_they_are(
+    website: tuple[str, Path], tmp_path: Path
+) -> None:
+    address, folder = website
+    album(folder, each=2)
+    query = "?X-Amz-Signature=" + "0123456789abcdef" * 20
+    lines = [f"{address}/{c}/{c}00{i}.jpg{query},{c}" for c in ("cat", "dog") for i in (0, 1)]
+    (tmp_path / "list.csv").write_text("\n".join(["url,label", *lines]))
+
+    dataset = made(problem(tmp_path / "list.csv"), tmp_path / "store")
+    take_out(dataset, tmp_path / "out")
+
+    assert {row["location"].rpartition(".")[2] for row in dataset.rows().to_pylist()} == {"jpg"}
+    assert made(problem(tmp_path / "out"), tmp_path / "store") == dataset
+
+
+@pytest.mark.parametrize(
+    "place", ["local:///etc/hosts", "file:///etc/hosts", "simplecache::file:///etc/hosts"]
+)
+def test_a_list_from_another_machine_may_not_name_files_of_this_one(
+    website: tuple[str, Path], tmp_path: Path, place: str
+) -> None:
+    address, folder = website
+    (folder / "list.csv").write_text(f"url,label\n{place},cat\n")
+    with pytest.raises(SourceError, match="may not name files of this one"):
+        collect(problem(f"{address}/list.csv"), tmp_path / "store")
+
+
+@pytest.mark.parametrize("place", ["htps://host/a.jpg", "gopher://host/a.jpg"])
+def test_an_address_of_an_unknown_kind_in_a_list_is_told(tmp_path: Path, place: str) -> None:
+    (tmp_path / "list.csv").write_text(f"url,label\n{place},cat\n")
+    with pytest.raises(SourceError, match=f"list.csv: .*{place.partition(':')[0]}"):
+        collect(problem(tmp_path / "list.csv"), tmp_path / "store")
+
+
+def test_two_that_fetch_the_same_archive_get_it_whole(
+    memory: fsspec.AbstractFileSystem, tmp_path: Path
+) -> None:
+    memory.pipe("/pets.zip", zipped(tmp_path / "pets.zip", MEMBERS).read_bytes() + bytes(20 << 20))
+    with ThreadPoolExecutor(4) as pool:
+        paths = set(pool.map(lambda _: remote.fetched("memory://pets.zip", tmp_path / "store"), range(4)))
+    (path,) = paths
+    assert path.read_bytes() == memory.cat("/pets.zip")

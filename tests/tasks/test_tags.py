@@ -119,3 +119,25 @@ def test_tags_that_cannot_be_removed_keep_a_photo_out(monkeypatch: pytest.Monkey
 
     with pytest.raises(PhotoError, match="save it as JPEG or PNG"):
         without_private_tags(tagged("TIFF"))
+
+
+@pytest.mark.parametrize("share", [0.5, 0.7, 0.95])
+def test_a_photo_that_is_cut_off_keeps_no_tags_either(share: float) -> None:
+    whole = tagged("PNG")
+    cut = whole[: int(len(whole) * share)]
+    after = without_private_tags(cut)
+    assert b"SECRET" in cut
+    assert b"SECRET" not in after
+    assert after.startswith(cut[:8])
+
+
+@pytest.mark.parametrize("start", [b"II+\0", b"MM\0+"])
+def test_a_tiff_of_the_large_kind_is_left_out(start: bytes) -> None:
+    stream = io.BytesIO()
+    picture(3).save(stream, "TIFF", big_tiff=True)
+    content = stream.getvalue()
+    if start == content[:4]:
+        with pytest.raises(PhotoError, match="save it as JPEG or PNG"):
+            without_private_tags(content)
+    damaged = start + bytes(40)  # which nobody can read
+    assert without_private_tags(damaged) is damaged
