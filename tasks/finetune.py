@@ -116,10 +116,10 @@ class FineTuning:
         return min(self.curve.validation_loss, default=math.inf)
 
     @property
-    def since_best(self) -> int:
-        """Epochs since validation was best."""
+    def since_gain(self) -> int:
+        """Epochs since validation was best, or since training began again after that."""
         losses = self.curve.validation_loss
-        return len(losses) - 1 - int(np.argmin(losses)) if losses else 0
+        return len(losses) - 1 - max(int(np.argmin(losses)), _way_began(losses) - 1) if losses else 0
 
     def epoch(self, train: Activations, validation: Activations) -> None:
         """Train on each photo once; order and dropout hang on seed and epoch alone.
@@ -223,12 +223,15 @@ class FineTuning:
 
 
 def _way_began(losses: Sequence[float]) -> int:
-    """The epoch with which the present way begins or began, by the blend's losses after those before."""
+    """The epoch with which the present way begins or began, by the blend's losses after those before.
+
+    A way ends some epochs after its last gain; one that has brought none yet is given its time.
+    """
     began, best = 0, 0
     for epoch, loss in enumerate(losses):
         if loss < losses[best]:
             best = epoch
-        if epoch - max(best, began - 1) >= _STALLED_EPOCHS:
+        if best >= began and epoch - best >= _STALLED_EPOCHS:
             began = epoch + 1
     return began
 
