@@ -39,6 +39,8 @@ def keep(command: Sequence[str], settled_s: float = _SETTLED_S, pause_s: float =
         # A session of its own: a signal to this process's group would reach the command twice.
         with subprocess.Popen(command, start_new_session=True) as child:
             running.append(child.pid)
+            if stop.is_set():  # told to in the moment of its start
+                child.terminate()
             status = child.wait()
             running.clear()
         status = status if status >= 0 else 128 - status
@@ -46,7 +48,8 @@ def keep(command: Sequence[str], settled_s: float = _SETTLED_S, pause_s: float =
         if stop.is_set() or status == 0 or ran_s < settled_s:
             return status
         print(f"ended with status {status} after {ran_s:.0f} s: it is started again", flush=True)  # noqa: T201
-        time.sleep(pause_s)
+        if stop.wait(pause_s):
+            return status
 
 
 if __name__ == "__main__":

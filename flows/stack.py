@@ -6,6 +6,7 @@ Knows processes, ports and Prefect's administration. Knows nothing about what a 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -63,7 +64,7 @@ def environment(settings: Settings) -> dict[str, str]:
 def server_url(settings: Settings) -> str:
     """The inference server as seen from this machine."""
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
-    return f"http://{host}:{settings.port}"
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
 def api_url(settings: Settings) -> str:
@@ -73,16 +74,16 @@ def api_url(settings: Settings) -> str:
 
 def check_ports(settings: Settings) -> None:
     """Raise ServerError that names each port that somebody else holds, and who."""
-    taken = [
-        f"PAWLOOP_{name}: port {port} of {host} is taken{_holder(port)}; stop that, or choose another port"
+    troubles = [
+        f"PAWLOOP_{name}: port {port} of {host} {trouble}"
         for name, host, port in (
             ("PREFECT_PORT", "127.0.0.1", settings.prefect_port),
             ("PORT", settings.host, settings.port),
         )
-        if not _is_free(host, port)
+        if (trouble := _trouble(host, port))
     ]
-    if taken:
-        raise ServerError("\n".join(taken))
+    if troubles:
+        raise ServerError("\n".join(troubles))
 
 
 def prefect_answers(url: str) -> bool:
@@ -228,15 +229,18 @@ def _end_zombies() -> None:
         ).create()
 
 
-def _is_free(host: str, port: int) -> bool:
+def _trouble(host: str, port: int) -> str:
+    """Why nothing can listen there; empty where it can."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return f"is taken{_holder(port)}; stop that, or choose another port"
+            return f"cannot be listened at: {error.strerror}; correct PAWLOOP_HOST or the port"
+    return ""
 
 
 def _holder(port: int) -> str:

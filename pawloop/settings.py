@@ -10,6 +10,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -81,7 +82,10 @@ class Settings(BaseSettings):
 
     @field_validator("server_url")
     @classmethod
-    def _without_slash(cls, url: str) -> str:
+    def _an_address(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0):
+            raise ValueError("must be an address such as http://127.0.0.1:8000")
         return url.rstrip("/")
 
     @property
@@ -112,6 +116,8 @@ def load() -> Settings:
             for e in error.errors()
         ]
         raise SettingsError("\n".join(lines) + "\nCorrect the environment or the file .env") from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(f".env: is no UTF-8 text ({error.reason}); save it as UTF-8") from None
     if "://" in str(os.environ.get(f"{PREFIX}STORE", settings.store)) or str(settings.store).startswith(
         ("s3:", "gs:", "az:", "abfs:")
     ):

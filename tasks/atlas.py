@@ -41,8 +41,9 @@ def atlas(embeddings: NDArray[np.floating], outlier_count: int = 24, seed: int =
     shown = _unit(embeddings[rows])
     near = NearestNeighbors(n_neighbors=_NEIGHBOURS).fit(shown)
     parts = (embeddings[start : start + _PART] for start in range(0, len(embeddings), _PART))
-    # A photo on the map is its own first neighbour.
-    loneliness = np.concatenate([near.kneighbors(_unit(part))[0][:, 1:].mean(1) for part in parts])
+    away = np.concatenate([near.kneighbors(_unit(part))[0] for part in parts])  # [N, 6], nearest first
+    is_shown = np.isin(np.arange(len(away)), rows)  # such a photo is its own first neighbour
+    loneliness = np.where(is_shown, away[:, 1:].mean(1), away[:, :-1].mean(1))
     outliers = np.argsort(-loneliness, kind="stable")[:outlier_count]
     return Atlas(rows, _flat(shown, seed), outliers)
 

@@ -161,5 +161,10 @@ def refusal(registry: Registry, number: int, server_url: str) -> str | None:
 
 
 def _readiness(url: str) -> dict[str, Any]:  # Any: JSON's values
-    answer: dict[str, Any] = httpx.get(url, timeout=5.0).json()
-    return answer
+    """Raises httpx.HTTPError, also for what is not our server's answer, as of a proxy in front of it."""
+    answer = httpx.get(url, timeout=5.0)
+    try:
+        told: dict[str, Any] = answer.json()
+    except ValueError:
+        raise httpx.DecodingError(f"it answers {answer.status_code} and no JSON") from None
+    return told

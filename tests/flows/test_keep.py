@@ -45,3 +45,14 @@ def test_a_command_that_ends_well_is_done(tmp_path: Path) -> None:
     write = f"open({str(mark)!r}, 'a').write('x')"
     assert kept(KEEP, sys.executable, "-c", write).wait(20) == 0
     assert mark.read_text() == "x"
+
+
+def test_a_signal_between_two_starts_ends_it() -> None:
+    pauses = KEEP.replace("pause_s=0.0", "pause_s=30")
+    with subprocess.Popen(
+        [sys.executable, "-c", pauses, sys.executable, "-c", "raise SystemExit(3)"], stdout=subprocess.PIPE
+    ) as keeper:
+        assert keeper.stdout is not None
+        assert b"started again" in keeper.stdout.readline()
+        keeper.send_signal(signal.SIGTERM)
+        assert keeper.wait(10) == 3

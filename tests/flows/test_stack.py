@@ -46,3 +46,12 @@ def test_what_carries_the_mark_is_ended_whatever_group_it_is_in() -> None:
         stack.end_all("a-test")
         stray.wait(10)
         assert not psutil.pid_exists(stray.pid)
+
+
+def test_an_address_that_is_not_this_machines_is_not_called_taken() -> None:
+    with pytest.raises(ServerError, match=r"cannot be listened at.*correct PAWLOOP_HOST"):
+        stack.check_ports(Settings(host="192.0.2.7", port=8123, prefect_port=4321))
+
+
+def test_an_ipv6_address_stands_in_brackets() -> None:
+    assert stack.server_url(Settings(host="::1", port=8123)) == "http://[::1]:8123"

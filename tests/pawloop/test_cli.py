@@ -191,3 +191,18 @@ def test_help_is_quick_in_that_it_loads_no_torch(shell: Shell) -> None:
     code = "import sys, pawloop.cli; print(*{m.split('.')[0] for m in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "prefect", "onnxruntime", "pyarrow", "sklearn"} & set(loaded.stdout.split())
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "http://127.0.0.1:abc", "http://"])
+def test_an_address_that_is_none_is_told_with_its_setting(shell: Shell, url: str) -> None:
+    shell.environment["PAWLOOP_SERVER_URL"] = url
+    done = shell.run("models", "list")
+    assert done.returncode == 2
+    assert "PAWLOOP_SERVER_URL" in done.stderr
+
+
+def test_settings_that_are_no_text_are_told(shell: Shell) -> None:
+    (shell.folder / ".env").write_bytes(b"PAWLOOP_STORE=B\xfcro\n")
+    done = shell.run("models", "list")
+    assert done.returncode == 2
+    assert ".env: is no UTF-8 text" in done.stderr

@@ -96,3 +96,12 @@ def test_the_loneliest_photo_is_the_first_outlier() -> None:
 
 def test_few_embeddings_make_no_map() -> None:
     assert atlas(np.zeros((5, 8), np.float32)) is None
+
+
+def test_a_photo_beside_the_map_seems_no_lonelier_than_one_on_it() -> None:
+    embeddings = np.random.default_rng(0).standard_normal((4000, 8)).astype(np.float32)
+
+    found = atlas(embeddings, outlier_count=400)
+
+    assert found is not None
+    assert 0.4 < np.isin(found.outliers, found.rows).mean() < 0.6

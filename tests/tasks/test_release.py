@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.server
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -144,3 +146,22 @@ def test_promoting_the_champion_again_keeps_the_way_back(registry: Registry, tmp
     again = release.promote_by_hand(tmp_path, registry, "20260101-000000-aaaa", "checked by eye")
     assert again == first
     assert registry.aliases().previous == before.champion
+
+
+def test_a_proxy_that_answers_in_the_servers_place_is_waited_for_and_told(registry: Registry) -> None:
+    class BadGateway(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(502)
+            self.end_headers()
+            self.wfile.write(b"<h1>502 Bad Gateway</h1>")
+
+        def log_message(self, *_: object) -> None:
+            """Keep quiet."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), BadGateway) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{proxy.server_port}"
+        assert release.refusal(registry, 2, url) is None
+        with pytest.raises(ConfirmError, match="answers 502 and no JSON"):
+            release.confirm(registry, 2, 1, url, 1.0)
+        proxy.shutdown()
