@@ -1,9 +1,8 @@
 """Fine-tuning of a network's last blocks on what its frozen trunk says of photos, an epoch at a time.
 
-There is no planned end: the rate is constant after a warm-up, what counts is a mean of weights seen on the
-way, and where that gets no better training begins again, for another way. So whoever races several can stop
-any of them after any epoch, and a killed one goes on from its checkpoint. Knows tensors and time; knows
-nothing about photos, budgets or other candidates.
+There is no planned end: the rate is constant after a warm-up, and what counts is a mean of weights seen on
+the way, so whoever races several can stop any of them after any epoch, and a killed one goes on from its
+checkpoint. Knows tensors and time; knows nothing about photos, budgets or other candidates.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import copy
 import io
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -36,7 +35,6 @@ BATCH = 16  # of 32, the tail's activations alone pass half a gigabyte
 _ASKED_AT_ONCE = 64
 _DROPPED = 0.3  # share of the embedding that the head does without, others for each photo and step
 _WARM_UP_EPOCHS = 0.5
-_STALLED_EPOCHS = 2  # without a better blend, after which training begins again from the first weights
 _KEEPS = 0.1  # weight of keeping the pretrained embedding, by which strangers are told (decision 7)
 SHARES = (0.5, 1.0)  # of the way from the first weights to the averaged ones
 _DIVERGED = (
@@ -90,20 +88,20 @@ class FineTuning:
     """One network's tail and head being trained.
 
     What it gives is a blend of the first weights and, after each epoch, of the averaged ones and those
-    halfway to them (see `blend`), whichever way they lie on: once the blend stalls, training begins again
-    from the first weights, since the mean of two short ways is better than one long way (Wortsman et al.
-    2022, "Model soups"; decision 8). curve: what happened so far.
+    halfway to them (see `blend`). curve: what happened so far.
     """
 
     def __init__(self, network: Network, tuning: Tuning, seed: int, steps: int, precision: Precision) -> None:
         """Begin from `network`, which stays as it is. steps: batches an epoch."""
         self.tuning, self.seed, self.precision = tuning, seed, precision
         self.curve = Curve()
-        self._steps = steps
         self._last = _Last(network).to(DEVICE, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stubs
+        self._averaged = AveragedModel(self._last, avg_fn=_recent(steps))
         self._first = copy.deepcopy(self._last.state_dict())
         self._blend = Blend(self._first)
-        self._begin()
+        self._optimiser = _optimiser(self._last, tuning)
+        warm_up = max(1, round(_WARM_UP_EPOCHS * steps))
+        self._schedule = torch.optim.lr_scheduler.LinearLR(self._optimiser, 1 / warm_up, 1.0, warm_up)
 
     @property
     def epochs(self) -> int:
@@ -116,10 +114,10 @@ class FineTuning:
         return min(self.curve.validation_loss, default=math.inf)
 
     @property
-    def since_gain(self) -> int:
-        """Epochs since validation was best, or since training began again after that."""
+    def since_best(self) -> int:
+        """Epochs since validation was best."""
         losses = self.curve.validation_loss
-        return len(losses) - 1 - max(int(np.argmin(losses)), _way_began(losses) - 1) if losses else 0
+        return len(losses) - 1 - int(np.argmin(losses)) if losses else 0
 
     def epoch(self, train: Activations, validation: Activations) -> None:
         """Train on each photo once; order and dropout hang on seed and epoch alone.
@@ -127,8 +125,6 @@ class FineTuning:
         Raises TrainingError when the loss is not a number.
         """
         started = time.monotonic()
-        if self.epochs and _way_began(self.curve.validation_loss) == self.epochs:
-            self._begin()
         dice = torch.Generator().manual_seed(1000 * self.seed + self.epochs)
         losses = [self.step(*batch) for batch in batches(train, dice)]
         self.curve.train_loss.append(float(np.mean(losses)))
@@ -192,14 +188,6 @@ class FineTuning:
         self.curve = Curve(**state["curve"])
         self.precision = state["precision"]
 
-    def _begin(self) -> None:
-        """Stand at the first weights, with nothing averaged yet."""
-        self._last.load_state_dict(self._first)
-        self._averaged = AveragedModel(self._last, avg_fn=_recent(self._steps))
-        self._optimiser = _optimiser(self._last, self.tuning)
-        warm_up = max(1, round(_WARM_UP_EPOCHS * self._steps))
-        self._schedule = torch.optim.lr_scheduler.LinearLR(self._optimiser, 1 / warm_up, 1.0, warm_up)
-
     def _judge(self, validation: Activations) -> None:
         for share in (0.0, *SHARES) if self._blend.is_empty else SHARES:
             weights = self._on_the_way(share)
@@ -220,20 +208,6 @@ class FineTuning:
         last: _Last = copy.deepcopy(self._last)
         last.load_state_dict(weights)
         return last
-
-
-def _way_began(losses: Sequence[float]) -> int:
-    """The epoch with which the present way begins or began, by the blend's losses after those before.
-
-    A way ends some epochs after its last gain; one that has brought none yet is given its time.
-    """
-    began, best = 0, 0
-    for epoch, loss in enumerate(losses):
-        if loss < losses[best]:
-            best = epoch
-        if best >= began and epoch - best >= _STALLED_EPOCHS:
-            began = epoch + 1
-    return began
 
 
 def steps(photo_count: int) -> int:

@@ -54,7 +54,7 @@ class Racer:
     @property
     def is_done(self) -> bool:
         """Whether another epoch would be too many or in vain."""
-        is_patient = self.inputs.recipe.pinned or self.tuning.since_gain < _PATIENCE
+        is_patient = self.inputs.recipe.pinned or self.tuning.since_best < _PATIENCE
         return self.tuning.epochs >= self._most or not (is_patient and self._is_hopeful)
 
     def best_loss(self, epochs: int) -> float:

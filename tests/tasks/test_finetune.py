@@ -118,27 +118,3 @@ def test_resumed_it_goes_on_in_the_precision_that_it_began_with(network: Network
     again = FineTuning(network, Tuning(rate=1e-3), 0, finetune.steps(64), "float32")
     again.resume(tmp_path / "begun.pt")
     assert again.precision == "bfloat16"
-
-
-def test_once_its_blend_stalls_training_begins_again_from_the_first_weights(network: Network) -> None:
-    stalled, fresh = trained(network, 1e-3), trained(network, 1e-3, epochs=0)
-    for one, losses in ((stalled, [0.1, 0.2, 0.3]), (fresh, [0.3, 0.2, 0.1])):
-        one.curve.train_loss = [0.3, 0.2, 0.1]  # so both draw the fourth epoch's order
-        one.curve.validation_loss = losses
-        one.epoch(activations(network, 64, 1), activations(network, 48, 2))
-    assert all(map(torch.equal, stalled._last.parameters(), fresh._last.parameters()))
-
-
-@pytest.mark.parametrize(
-    ("losses", "began"),
-    [
-        ([], 0),
-        ([5, 4, 3], 0),
-        ([5, 4, 3, 3.1], 0),
-        ([5, 4, 3, 3.1, 3.2], 5),
-        ([5, 4, 3, 3.1, 3.2, 3.3, 3.4, 3.5], 5),
-        ([5, 4, 3, 3.1, 3.2, 2.9, 3, 3.1], 8),
-    ],
-)
-def test_a_way_ends_after_two_epochs_that_brought_nothing(losses: list[float], began: int) -> None:
-    assert finetune._way_began(losses) == began
