@@ -45,7 +45,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "PAWLOOP_STORE": str(store),
         "PAWLOOP_PROBLEM": settings.problem,
         "PAWLOOP_PREFECT_PORT": str(settings.prefect_port),
-        "PAWLOOP_SERVER_URL": settings.server_url or server_url(settings),
+        "PAWLOOP_SERVER_URL": settings.server_url or settings.own_url,
         "PREFECT_HOME": str(store / "prefect"),
         "PREFECT_API_URL": api_url(settings),
         # Threads of a parallel region that wait by spinning take the core from those they wait for.
@@ -59,12 +59,6 @@ def environment(settings: Settings) -> dict[str, str]:
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "DO_NOT_TRACK": "1",
     }
-
-
-def server_url(settings: Settings) -> str:
-    """The inference server as seen from this machine."""
-    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
 def api_url(settings: Settings) -> str:

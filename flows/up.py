@@ -92,7 +92,7 @@ class _Story:
         _say(self._banner(ui, model))
 
     def _served(self) -> dict[str, Any]:  # Any: JSON's values
-        url, deadline = f"{stack.server_url(self.settings)}/readyz", time.monotonic() + _READY_S
+        url, deadline = f"{self.settings.own_url}/readyz", time.monotonic() + _READY_S
         while time.monotonic() < deadline:
             try:
                 answer = httpx.get(url, timeout=2.0)
@@ -106,7 +106,7 @@ class _Story:
         raise ServerError(f"{url}: the inference server is not ready after {_READY_S:.0f} s")
 
     def _banner(self, ui: str, model: dict[str, Any]) -> str:
-        page = stack.server_url(self.settings)
+        page = self.settings.own_url
         lines = [
             "",
             f"Pawloop is ready: {model['name']} version {model['version']} answers.",

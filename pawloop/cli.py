@@ -23,6 +23,7 @@ from pawloop.cli_data import data
 from pawloop.cli_experiments import experiments
 from pawloop.cli_models import models
 from pawloop.errors import PawloopError, ProblemFileError, SettingsError, SourceError
+from pawloop.sections import LARGEST_SEED
 from pawloop.terminal import Json, ProblemName, bar, line, out, talk
 
 app = typer.Typer(
@@ -37,7 +38,6 @@ app.add_typer(data, name="data", no_args_is_help=True)
 app.add_typer(experiments, name="experiments", no_args_is_help=True)
 
 _ASKED_WRONGLY = (ProblemFileError, SettingsError, SourceError)
-_LARGEST_SEED = 2**32 - 1
 _PASSING_SERVER_S = 120  # Prefect gives its own server 20 s, which a busy machine needs for its imports alone
 
 
@@ -91,7 +91,7 @@ def retrain(
     source: Annotated[str | None, typer.Option(help="Photos instead of the problem's own.")] = None,
     backbone: Annotated[str | None, typer.Option(help="Network instead of the problem's.")] = None,
     seed: Annotated[
-        int, typer.Option(help="Of fine-tuning; a head alone is the same by any.", min=0, max=_LARGEST_SEED)
+        int, typer.Option(help="Of fine-tuning; a head alone is the same by any.", min=0, max=LARGEST_SEED)
     ] = 0,
     force: Annotated[
         bool, typer.Option(help="Judge again when nothing is new; another --seed trains again.")
@@ -112,7 +112,7 @@ def retrain(
 @app.command()
 def tune(
     problem: ProblemName = None,
-    seed: Annotated[int, typer.Option(help="Of search and trainings.", min=0, max=_LARGEST_SEED)] = 0,
+    seed: Annotated[int, typer.Option(help="Of search and trainings.", min=0, max=LARGEST_SEED)] = 0,
 ) -> None:
     """Search for better candidates now; the next retrains try what it finds.
 

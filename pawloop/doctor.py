@@ -136,7 +136,7 @@ def _model(settings: Settings, problem: Problem) -> Iterator[Finding]:
 
 def _servers(settings: Settings) -> Iterator[Finding]:
     prefect = f"http://127.0.0.1:{settings.prefect_port}/api/health"
-    serving = f"{settings.server_url or f'http://{settings.host}:{settings.port}'}/readyz"
+    serving = f"{settings.server_url or settings.own_url}/readyz"
     for name, url in (("Prefect server", prefect), ("inference server", serving)):
         try:
             answer = httpx.get(url, timeout=2.0)

@@ -13,7 +13,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 Backbone = Literal["mobilenet_v3_large", "mobilenet_v3_small", "mobilenet_v2", "efficientnet_lite0"]
 BACKBONES: tuple[Backbone, ...] = get_args(Backbone)
 NAMED_SOURCES: Final = ("sample", "journal", "oxford-iiit-pet")  # alone, or before ://
-Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what every generator of random numbers takes
+LARGEST_SEED: Final = 2**32 - 1  # that every generator of random numbers takes
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 
 
 def is_path(source: str) -> bool:

@@ -89,6 +89,12 @@ class Settings(BaseSettings):
         return url.rstrip("/")
 
     @property
+    def own_url(self) -> str:
+        """The inference server as seen from this machine."""
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
     def thread_count(self) -> int:
         """Inference threads to start: what was asked for, else one a core that is really ours."""
         return self.threads or usable_cores()

@@ -54,4 +54,4 @@ def test_an_address_that_is_not_this_machines_is_not_called_taken() -> None:
 
 
 def test_an_ipv6_address_stands_in_brackets() -> None:
-    assert stack.server_url(Settings(host="::1", port=8123)) == "http://[::1]:8123"
+    assert Settings(host="::1", port=8123).own_url == "http://[::1]:8123"
