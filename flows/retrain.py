@@ -95,7 +95,7 @@ def retrain(
         recipe = recipes.plan(spec, weights, seed, trials.read_found(store, spec.name))
         key = recipe.key(dataset, provenance.code_version())
         cause = Cause(key, runs.terms(spec))
-        known = None if force else runs.known_result(store, registry, cause)
+        known = None if force else runs.known_result(store, registry, cause, runs.shadow_terms(spec))
         if known:
             return run.ended(spec, "Unchanged", f"nothing new: {known}")
         validate(dataset, spec)
@@ -118,7 +118,7 @@ def retrain(
         tell(card.model_copy(update={"verdict": verdict}), judged["float32"], dataset, rivals, version)
         if version is not None:
             confirm(registry, version, before, chosen.server_url)
-        runs.end(place, cause, Ending(verdict, before, number, version))
+        runs.end(place, cause, Ending(verdict, before, number, version, runs.shadow_terms(spec)))
         run.show_experiments(store, spec)
         if version is None:
             return run.ended(spec, verdict.outcome.title(), verdict.summary)

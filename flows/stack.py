@@ -15,11 +15,13 @@ import subprocess
 import sys
 import time
 import uuid
+import zoneinfo
 from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import psutil
+import tzlocal
 
 from pawloop import durable
 from pawloop.errors import PawloopError, ServerError
@@ -46,6 +48,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "PAWLOOP_PROBLEM": settings.problem,
         "PAWLOOP_PREFECT_PORT": str(settings.prefect_port),
         "PAWLOOP_SERVER_URL": settings.server_url or settings.own_url,
+        "PAWLOOP_TIMEZONE": _timezone(settings),
         "PREFECT_HOME": str(store / "prefect"),
         "PREFECT_API_URL": api_url(settings),
         # Threads of a parallel region that wait by spinning take the core from those they wait for.
@@ -115,7 +118,7 @@ def set_up(settings: Settings) -> None:
             is_deployed = True
         except ObjectNotFound:
             is_deployed = False
-    stamp, code = settings.store.resolve() / "prefect" / "deployed.json", _deployed_code()
+    stamp, code = settings.store.resolve() / "prefect" / "deployed.json", _deployed_code(settings)
     if not is_deployed or not stamp.exists() or json.loads(stamp.read_text()) != code:
         _deploy()
         durable.write_json(stamp, code)
@@ -180,9 +183,19 @@ def weight_mb() -> int:
     return sum(p.lstat().st_blocks * 512 for p in root.rglob("*") if not p.is_dir()) // 10**6
 
 
-def _deployed_code() -> dict[str, str]:
+def _deployed_code(settings: Settings) -> dict[str, str]:
     files = [TREE / "prefect.yaml", *sorted((TREE / "flows").glob("*.py"))]
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    code = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    # A run starts in the folder it was deployed from, by the zone of that day.
+    return code | {"tree": str(TREE), "timezone": _timezone(settings)}
+
+
+def _timezone(settings: Settings) -> str:
+    try:
+        name = settings.timezone or tzlocal.get_localzone_name()
+    except (LookupError, OSError):  # the machine's files name two zones, or one that nobody knows
+        name = None
+    return name if name in zoneinfo.available_timezones() else "UTC"
 
 
 def _deploy() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import threading
 import time
 from pathlib import Path
@@ -49,11 +50,18 @@ def _run(settings: Settings, name: str) -> int:
         manager.add_process(part, command, env=dict(os.environ), cwd=str(Path.cwd()))
     story = _Story(settings, name, manager)
     threading.Thread(target=story.tell, daemon=True).start()
+    _stop_with_the_terminal()
     try:
         manager.loop()
     finally:
         stack.end_all(environment[stack.MARK])
     return 0 if manager.returncode in (0, 130, 143, None) and not story.has_failed else 1
+
+
+def _stop_with_the_terminal() -> None:
+    """Take the hang-up of a closed terminal for a request to stop, unless `nohup` has it ignored."""
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
 
 
 class _Story:
@@ -88,8 +96,7 @@ class _Story:
                     f"Correct that, then start it again with `pawloop retrain` or the Run button at {ui}.\n"
                 )
                 return
-        model = self._served()
-        _say(self._banner(ui, model))
+        _say(banner(self.settings, self.name, ui, self._served()))
 
     def _served(self) -> dict[str, Any]:  # Any: JSON's values
         url, deadline = f"{self.settings.own_url}/readyz", time.monotonic() + _READY_S
@@ -105,31 +112,38 @@ class _Story:
             time.sleep(0.2)
         raise ServerError(f"{url}: the inference server is not ready after {_READY_S:.0f} s")
 
-    def _banner(self, ui: str, model: dict[str, Any]) -> str:
-        page = self.settings.own_url
-        lines = [
-            "",
-            f"Pawloop is ready: {model['name']} version {model['version']} answers.",
-            "",
-            f"  Prefect UI   {ui}",
-            f"  Try a photo  {page}/",
-            f"  API docs     {page}/docs",
-            "",
-            f"  curl -s --data-binary @{shlex.quote(str(self._photo()))} {page}/predict",
-            "",
-            f"  The installation weighs {stack.weight_mb():,} MB. Ctrl-C stops everything.",
-            "",
-        ]
-        return "\n".join(lines)
 
-    def _photo(self) -> Path:
-        """A photo to try: one of the problem's own that no training has seen, and that is answered."""
-        version = Registry(self.settings.store, self.name).champion(check=False)
-        assert version is not None  # the server answers with it
-        store = self.settings.store.resolve()
-        path = place.path_of(example(store, version.card).location, store)
-        here = Path.cwd()
-        return path.relative_to(here) if path.is_relative_to(here) else path
+def banner(settings: Settings, name: str, ui: str, model: dict[str, Any]) -> str:  # Any: JSON's values
+    """What a person can do now that the server answers with `model`, as `/readyz` names it."""
+    page, photo = settings.own_url, _photo(settings, name, int(model["version"]))
+    lines = [
+        "",
+        f"Pawloop is ready: {model['name']} version {model['version']} answers.",
+        "",
+        f"  Prefect UI   {ui}",
+        f"  Try a photo  {page}/",
+        f"  API docs     {page}/docs",
+        "",
+        f"  curl -s --data-binary @{shlex.quote(photo)} {page}/predict",
+        "",
+        f"  The installation weighs {stack.weight_mb():,} MB. Ctrl-C stops everything.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _photo(settings: Settings, name: str, number: int) -> str:
+    """A photo to try: one of the problem's own that no training has seen, and that this version answers.
+
+    "PHOTO" where the store no longer has any: who serves needs none.
+    """
+    store, here = settings.store.resolve(), Path.cwd()
+    try:
+        card = Registry(settings.store, name).version(number, check=False).card
+        path = place.path_of(example(store, card).location, store)
+    except (PawloopError, OSError):
+        return "PHOTO"
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _say(text: str) -> None:

@@ -201,16 +201,17 @@ def _beside_prefect(settings: machine.Settings) -> Iterator[None]:
     machine.require_store(settings.store)
     from flows import stack
 
-    settings = running.beside(settings)
-    url = os.environ.get("PREFECT_API_URL") or stack.api_url(settings)
+    found = running.beside(settings)
+    url = os.environ.get("PREFECT_API_URL") or stack.api_url(found)
     is_up = stack.prefect_answers(url)
-    os.environ |= {k: v for k, v in stack.environment(settings).items() if k not in ("PATH", stack.MARK)}
+    os.environ |= {k: v for k, v in stack.environment(found).items() if k not in ("PATH", stack.MARK)}
     os.environ["PREFECT_API_URL"] = url
+    if found is settings:  # who answers at the usual address then follows another store
+        os.environ["PAWLOOP_SERVER_URL"] = settings.server_url
     _leave_known_errors_to_main()
     if is_up:
         yield
         return
-    os.environ["PAWLOOP_SERVER_URL"] = settings.server_url
     from prefect.settings import (
         PREFECT_API_URL,
         PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,

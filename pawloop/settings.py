@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import zoneinfo
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -38,6 +39,9 @@ class Settings(BaseSettings):
     )
     server_url: str = Field(
         "", description="Server that a retrain asks to confirm the new model; empty asks none."
+    )
+    timezone: str = Field(
+        "", description="Time zone of the schedules, such as Europe/Berlin; empty takes the machine's."
     )
     threads: int = Field(
         0, ge=0, description="Inference threads; 0 takes one a core that this process may use."
@@ -87,6 +91,13 @@ class Settings(BaseSettings):
         if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0):
             raise ValueError("must be an address such as http://127.0.0.1:8000")
         return url.rstrip("/")
+
+    @field_validator("timezone")
+    @classmethod
+    def _a_zone(cls, name: str) -> str:
+        if name and name not in zoneinfo.available_timezones():
+            raise ValueError("must be a name such as Europe/Berlin")
+        return name
 
     @property
     def own_url(self) -> str:

@@ -31,12 +31,17 @@ class Cause:
 
 @dataclass(frozen=True)
 class Ending:
-    """What came of a run. champion: who it was judged against. published, promoted: its version, if any."""
+    """What came of a run.
+
+    champion: who it was judged against. published, promoted: its version, if any. shadow: the terms of its
+    shadow period, as `shadow_terms` has them.
+    """
 
     verdict: Verdict
     champion: int | None
     published: int | None = None
     promoted: int | None = None
+    shadow: str = ""
 
     @property
     def is_waiting(self) -> bool:
@@ -50,6 +55,11 @@ def terms(problem: Problem) -> str:
     return durable.content_key(problem.name, *(part.model_dump() for part in parts))
 
 
+def shadow_terms(problem: Problem) -> str:
+    """One name for what a shadow period asks of live photos; not of `terms`, since it trains nothing anew."""
+    return durable.content_key(problem.shadow.model_dump())
+
+
 def begin(store: Path, cause: Cause, *, anew: bool = False) -> Path:
     """The folder of a run: of the latest with this cause that did not end, else (or `anew`) a new one.
 
@@ -58,6 +68,7 @@ def begin(store: Path, cause: Cause, *, anew: bool = False) -> Path:
     left = [] if anew else sorted((store / "runs").glob(f"*/{_BEGUN}"), reverse=True)
     for begun in left:
         if _read(begun) == asdict(cause) and not _is_over(begun.parent):
+            (begun.parent / _OUTCOME).unlink(missing_ok=True)  # of the wait that ends now
             return begun.parent
     run = store / "runs" / new_run()
     durable.write_json(run / _BEGUN, asdict(cause))
@@ -72,6 +83,7 @@ def end(run: Path, cause: Cause, ending: Ending) -> None:
         "outcome": ending.verdict.outcome,
         "summary": ending.verdict.summary,
         "is_waiting": ending.is_waiting,
+        "shadow": ending.shadow if ending.published else None,
     }
     durable.write_json(run / _OUTCOME, {**asdict(cause), **told})
 
@@ -91,11 +103,11 @@ def promoted_and_killed(store: Path, registry: Registry) -> tuple[Version, Path]
     return (champion, run) if champion and run and outcome_of(run) == "unfinished" else None
 
 
-def known_result(store: Path, registry: Registry, cause: Cause) -> str | None:
+def known_result(store: Path, registry: Registry, cause: Cause, shadow: str) -> str | None:
     """What this very cause gave before, where nothing has changed since.
 
     That is a version that is or was champion, or a verdict against the champion that still serves. A shadow
-    period that saw too few photos is worth another one.
+    period that saw too few photos, or went by other terms, is worth another one.
     """
     aliases = registry.aliases()
     served = {move.champion for move in aliases.history}
@@ -111,7 +123,8 @@ def known_result(store: Path, registry: Registry, cause: Cause) -> str | None:
         ended = _read(path)
         is_same = (ended["key"], ended.get("terms")) == (cause.key, cause.terms)
         is_refused = ended["champion"] == aliases.champion and ended["version"] is None
-        if is_same and is_refused and not ended.get("is_waiting", False):  # older runs do not say
+        is_open = ended.get("is_waiting", False) or ended.get("shadow") not in (None, shadow)
+        if is_same and is_refused and not is_open:  # older runs do not say
             return f"run {path.parent.name} trained it before: {ended['summary']}"
     return None
 

@@ -11,9 +11,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -134,17 +135,22 @@ class Stack:
         return found
 
     def run(
-        self, *arguments: str, timeout_s: float = 240.0, without: Collection[str] = ()
+        self,
+        *arguments: str,
+        timeout_s: float = 240.0,
+        without: Collection[str] = (),
+        instead: Mapping[str, str] = MappingProxyType({}),
     ) -> subprocess.CompletedProcess[str]:
         """A command of the environment's, such as `prefect` or `pawloop`, against this stack.
 
-        without: variables that it does not find in its environment.
+        without: variables that it does not find in its environment. instead: those that it finds otherwise.
         """
         command = [str(BIN / arguments[0]), *arguments[1:]]
         return subprocess.run(
             command,
             cwd=TREE,
-            env={name: value for name, value in self.environment.items() if name not in without},
+            env={name: value for name, value in self.environment.items() if name not in without}
+            | dict(instead),
             capture_output=True,
             text=True,
             timeout=timeout_s,

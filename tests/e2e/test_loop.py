@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    made = Stack(tmp_path_factory.mktemp("stack"))
+    made = Stack(tmp_path_factory.mktemp("stack"), settings={"PAWLOOP_TIMEZONE": "Europe/Berlin"})
     made.start()
     try:
         made.pause_schedules()
@@ -88,6 +88,21 @@ def test_nothing_new_ends_as_unchanged(stack: Stack) -> None:
     last = stack.flow_runs()[-1]
     assert last["state_name"] == "Unchanged"
     assert stack.aliases()["champion"] == 2
+
+
+def test_schedules_go_by_the_zone_that_is_set(stack: Stack) -> None:
+    found = [one["schedule"] for d in stack.prefect("/deployments/filter") for one in d["schedules"]]
+    assert [schedule["timezone"] for schedule in found] == ["Europe/Berlin"] * 2
+
+
+def test_a_retrain_on_a_store_without_a_stack_asks_no_other_stacks_server(
+    stack: Stack, tmp_path: Path
+) -> None:
+    other = {"PAWLOOP_STORE": str(tmp_path), "PAWLOOP_PORT": str(stack.port)}
+    done = stack.run("pawloop", "retrain", instead=other)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Version 1" in done.stdout
+    assert "no server was asked" in done.stderr
 
 
 def test_the_command_line_knows_the_versions_and_rolls_back(stack: Stack) -> None:

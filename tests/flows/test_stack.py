@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import zoneinfo
+from pathlib import Path
 
 import psutil
 import pytest
+from pydantic import ValidationError
 
 from flows import stack
+from flows.up import banner
 from pawloop.errors import ServerError
 from pawloop.settings import Settings
+from tests import published
+
+TERMINAL = """
+import sys
+from pathlib import Path
+from flows import stack, up
+from pawloop.settings import Settings
+stack.TREE = Path(sys.argv[1])
+up._Story.tell = lambda story: None
+ports = {"port": 0, "prefect_port": 18423}
+sys.exit(up.up(Settings(store=stack.TREE / "store", **ports)))
+"""
 
 
 def test_every_process_of_the_stack_finds_the_same_store_problem_and_server() -> None:
@@ -55,3 +72,33 @@ def test_an_address_that_is_not_this_machines_is_not_called_taken() -> None:
 
 def test_an_ipv6_address_stands_in_brackets() -> None:
     assert Settings(host="::1", port=8123).own_url == "http://[::1]:8123"
+
+
+def test_schedules_go_by_the_machines_zone_unless_another_is_set() -> None:
+    assert stack.environment(Settings(timezone="Europe/Berlin"))["PAWLOOP_TIMEZONE"] == "Europe/Berlin"
+    assert stack.environment(Settings())["PAWLOOP_TIMEZONE"] in zoneinfo.available_timezones()
+    with pytest.raises(ValidationError, match="must be a name such as Europe/Berlin"):
+        Settings(timezone="Middle-earth/Shire")
+
+
+def test_a_closed_terminal_stops_the_stack(tmp_path: Path) -> None:
+    (tmp_path / "Procfile").write_text("sleeper: exec sleep 60\n")
+    with subprocess.Popen(
+        [sys.executable, "-c", TERMINAL, tmp_path], stdout=subprocess.PIPE, text=True
+    ) as started:
+        assert started.stdout is not None
+        said = next(line for line in started.stdout if "started (pid=" in line)
+        sleeper = psutil.Process(int(said.rpartition("=")[2].rstrip(")\n")))
+        started.send_signal(signal.SIGHUP)
+        assert started.wait(20) == 0
+    assert not sleeper.is_running() or sleeper.status() == psutil.STATUS_ZOMBIE
+    assert not (tmp_path / "store" / "state" / "up.json").exists()
+
+
+def test_who_serves_needs_no_photo_to_be_shown_with(tmp_path: Path) -> None:
+    published.champion(tmp_path)
+    told = banner(
+        Settings(store=tmp_path, port=8123), "colours", "http://ui", {"name": "colours", "version": 1}
+    )
+    assert "colours version 1 answers" in told
+    assert "--data-binary @PHOTO http://127.0.0.1:8123/predict" in told

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from pawloop import durable, sections
 from pawloop import problem as problems
-from pawloop import sections
 from pawloop.card import Verdict
 from pawloop.registry import Registry
 from tasks import runs
@@ -15,6 +16,7 @@ from tasks.runs import Cause, Ending
 from tests import published
 
 CAUSE = Cause("key", "terms")
+SHADOW = "forty photos"
 UNSURE = Verdict(outcome="cannot tell", summary="cannot tell: 40 photos", bars=[])
 
 
@@ -44,22 +46,22 @@ def test_a_run_without_an_end_is_gone_on_with(tmp_path: Path) -> None:
 def test_a_shadow_period_that_saw_too_few_photos_is_repeated(registry: Registry, tmp_path: Path) -> None:
     run = runs.begin(tmp_path, CAUSE)
     runs.end(run, CAUSE, Ending(UNSURE, champion=2, published=3))
-    assert runs.known_result(tmp_path, registry, CAUSE) is None
+    assert runs.known_result(tmp_path, registry, CAUSE, SHADOW) is None
     assert runs.begin(tmp_path, CAUSE) == run
     runs.end(run, CAUSE, Ending(UNSURE, champion=2))
-    assert "cannot tell: 40 photos" in str(runs.known_result(tmp_path, registry, CAUSE))
+    assert "cannot tell: 40 photos" in str(runs.known_result(tmp_path, registry, CAUSE, SHADOW))
 
 
 def test_a_recipe_trained_before_is_nothing_new(registry: Registry, tmp_path: Path) -> None:
     known = cause(registry)
-    assert "version 2, the champion" in str(runs.known_result(tmp_path, registry, known))
-    assert runs.known_result(tmp_path, registry, CAUSE) is None
+    assert "version 2, the champion" in str(runs.known_result(tmp_path, registry, known, SHADOW))
+    assert runs.known_result(tmp_path, registry, CAUSE, SHADOW) is None
 
 
 def test_a_rejected_version_is_tried_anew(registry: Registry, tmp_path: Path) -> None:
     for number in registry.numbers():
         registry.reject(number, "the server refused it")
-    assert runs.known_result(tmp_path, registry, cause(registry)) is None
+    assert runs.known_result(tmp_path, registry, cause(registry), SHADOW) is None
 
 
 def test_a_version_whose_run_was_killed_before_it_ended_is_tried_anew(
@@ -69,15 +71,17 @@ def test_a_version_whose_run_was_killed_before_it_ended_is_tried_anew(
     registry.reject(1, "a test")
     registry.reject(2, "a test")
     known = cause(registry, left.number)
-    assert runs.known_result(tmp_path, registry, known) is None
-    assert "version 2, which has been champion" not in str(runs.known_result(tmp_path, registry, known))
+    assert runs.known_result(tmp_path, registry, known, SHADOW) is None
+    assert "version 2, which has been champion" not in str(
+        runs.known_result(tmp_path, registry, known, SHADOW)
+    )
 
 
 def test_a_version_that_was_rolled_back_is_not_promoted_again(registry: Registry, tmp_path: Path) -> None:
     other = published.publish(tmp_path, tilt=0.2)
     registry.promote(other.number, "by hand", expected=2)
     registry.rollback("worse than it seemed")
-    told = runs.known_result(tmp_path, registry, cause(registry, other.number))
+    told = runs.known_result(tmp_path, registry, cause(registry, other.number), SHADOW)
     assert "which has been champion" in str(told) or "the champion" in str(told)
 
 
@@ -90,6 +94,39 @@ def test_a_run_killed_after_it_promoted_is_found(registry: Registry, tmp_path: P
     assert runs.promoted_and_killed(tmp_path, registry) == (champion, run)
     runs.end(run, CAUSE, Ending(UNSURE, 1, 2, 2))
     assert runs.promoted_and_killed(tmp_path, registry) is None
+
+
+def test_a_run_that_waited_and_was_killed_after_it_promoted_is_found(
+    registry: Registry, tmp_path: Path
+) -> None:
+    champion = registry.version(2)
+    run = tmp_path / "runs" / champion.card.run
+    durable.write_json(run / "begun.json", asdict(CAUSE))
+    runs.end(run, CAUSE, Ending(UNSURE, champion=1, published=2, shadow=SHADOW))
+    assert runs.begin(tmp_path, CAUSE) == run
+    assert runs.promoted_and_killed(tmp_path, registry) == (champion, run)
+
+
+def test_a_refusal_by_live_photos_holds_until_others_are_asked_for(
+    registry: Registry, tmp_path: Path
+) -> None:
+    refused = Verdict(outcome="refuse", summary="dearer on live photos", bars=[])
+    run = runs.begin(tmp_path, CAUSE)
+    runs.end(run, CAUSE, Ending(refused, champion=2, published=3, shadow=SHADOW))
+    assert "dearer on live photos" in str(runs.known_result(tmp_path, registry, CAUSE, SHADOW))
+    assert runs.known_result(tmp_path, registry, CAUSE, "no photos") is None
+
+
+def test_a_refusal_by_the_gate_does_not_hang_on_live_photos(registry: Registry, tmp_path: Path) -> None:
+    runs.end(runs.begin(tmp_path, CAUSE), CAUSE, Ending(UNSURE, champion=2, shadow=SHADOW))
+    assert runs.known_result(tmp_path, registry, CAUSE, "no photos") is not None
+
+
+def test_what_a_shadow_period_asks_is_no_part_of_what_is_trained() -> None:
+    plain = problems.load("cat-vs-dog")
+    asking = plain.model_copy(update={"shadow": sections.Shadow(photos=40)})
+    assert runs.terms(plain) == runs.terms(asking)
+    assert runs.shadow_terms(plain) != runs.shadow_terms(asking)
 
 
 def test_two_problems_of_the_same_terms_are_told_apart() -> None:
@@ -107,7 +144,7 @@ def test_costs_and_bars_are_part_of_what_counts_as_nothing_new() -> None:
 
 def test_a_verdict_holds_until_the_champion_changes(registry: Registry, tmp_path: Path) -> None:
     runs.end(tmp_path / "runs" / "20260101-000000-bbbb", CAUSE, Ending(UNSURE, champion=2))
-    assert "cannot tell: 40 photos" in str(runs.known_result(tmp_path, registry, CAUSE))
-    assert runs.known_result(tmp_path, registry, Cause("key", "a larger margin")) is None
+    assert "cannot tell: 40 photos" in str(runs.known_result(tmp_path, registry, CAUSE, SHADOW))
+    assert runs.known_result(tmp_path, registry, Cause("key", "a larger margin"), SHADOW) is None
     registry.rollback("a test")
-    assert runs.known_result(tmp_path, registry, CAUSE) is None
+    assert runs.known_result(tmp_path, registry, CAUSE, SHADOW) is None
