@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from pawloop.errors import PhotoError, PhotoFormatError, PhotoTooLargeError, ServerError
+from pawloop.errors import PhotoError, PhotoFormatError, PhotoTooLargeError, ServerError, UnreachableError
 from pawloop.image import DECODER_ERRORS
 
 Photo = Path | str | bytes | Image.Image | NDArray[np.uint8]
@@ -72,7 +72,8 @@ class Client:
     def predict(self, photo: Photo) -> Prediction:
         """What is on a photo: a path, an image file's bytes, a Pillow image or pixels [H, W, 3].
 
-        Raises PhotoError or a child of it for what cannot be read, ServerError for anything else.
+        Raises PhotoError or a child of it for what cannot be read, UnreachableError where nobody answers,
+        ServerError for anything else.
         """
         content = encoded(photo)
         waits = _waits(self._attempts)
@@ -227,8 +228,8 @@ def _understood(response: _Outcome, url: str) -> Prediction:
     """The answer in a response, or what went wrong as one of our errors."""
     if isinstance(response, httpx.TransportError):
         if isinstance(response, httpx.UnsupportedProtocol):
-            raise ServerError(f"{url} is no address of a server; one starts with http://") from response
-        raise ServerError(f"{url} cannot be reached: {response}; is the server running?") from response
+            raise UnreachableError(f"{url} is no address of a server; one starts with http://") from response
+        raise UnreachableError(f"{url} cannot be reached: {response}; is the server running?") from response
     if response.status_code in (404, 405):
         raise ServerError(
             f"{url} answers {response.status_code}: it has no /predict; name the server's "

@@ -82,6 +82,10 @@ class ServerError(PawloopError):
     """The inference server cannot start, cannot be reached or answers with an error."""
 
 
+class UnreachableError(ServerError):
+    """Nobody answers at a server's address, however often it is asked."""
+
+
 class NoModelError(ServerError):
     """There is no model in service yet."""
 

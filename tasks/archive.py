@@ -66,7 +66,14 @@ def listing(source: str, classes: Sequence[str], _store: Path) -> Listing:
     order = {name: number for number, name in enumerate(by_name)}  # a tar can only be read forwards
     mark = seen.stamp(found)
     offers = (
-        Offer(photo.name, photo.label, _reader(by_name[photo.name]), mark, side=photo.side)
+        Offer(
+            photo.name,
+            photo.label,
+            _reader(by_name[photo.name]),
+            mark,
+            side=photo.side,
+            size=by_name[photo.name].size,
+        )
         for photo in sorted(photos, key=lambda photo: order[photo.name])
     )
     place = os.path.abspath(path)  # noqa: PTH100

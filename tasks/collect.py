@@ -169,7 +169,8 @@ class _Gathering:
     def _taken(self, offer: Offer) -> dict[str, Any] | str:
         """The file's content as a row of TAKEN, or why it cannot be read."""
         try:
-            if offer.path is not None and os.stat(offer.path).st_size > _LARGEST_BYTES:  # noqa: PTH116
+            size = offer.size if offer.path is None else os.stat(offer.path).st_size  # noqa: PTH116
+            if size is not None and size > _LARGEST_BYTES:
                 return f"more than {_LARGEST_BYTES >> 20} MiB is no photo"
             content = offer.read()
         except OSError as error:

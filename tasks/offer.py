@@ -14,7 +14,7 @@ class Offer(NamedTuple):
 
     read: its bytes; raises OSError when they cannot be had. stamp: what changes when they change, taken
     before they are read; None asks to read them again next time. path: where the file lies, when it may
-    be referenced there instead of copied.
+    be referenced there instead of copied. size: bytes, where the source knows them before reading.
     """
 
     name: str
@@ -24,6 +24,7 @@ class Offer(NamedTuple):
     path: str | None = None
     side: Side | None = None
     group: str | None = None
+    size: int | None = None
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,7 @@ def listing(source: str, classes: Sequence[str], _store: Path) -> Listing:
             partial(_read, files, str(names[photo.name]["name"])),
             version(names[photo.name]),
             side=photo.side,
+            size=names[photo.name].get("size"),
         )
         for photo in photos
     )

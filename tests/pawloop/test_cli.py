@@ -206,3 +206,13 @@ def test_settings_that_are_no_text_are_told(shell: Shell) -> None:
     done = shell.run("models", "list")
     assert done.returncode == 2
     assert ".env: is no UTF-8 text" in done.stderr
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "127.0.0.1:8000"])
+def test_a_server_that_is_not_there_is_told_once_for_many_photos(shell: Shell, url: str) -> None:
+    photos = [shell.folder / f"{number}.png" for number in range(30)]
+    for photo in photos:
+        photo.write_bytes(published.photo("red"))
+    done = shell.run("predict", *photos, "--url", url)
+    assert done.returncode == 1
+    assert done.stderr.count(url) == 1

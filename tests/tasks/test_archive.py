@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import stat
 import tarfile
 import unicodedata
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from pawloop.errors import SourceError
+from tasks import collect as collecting
 from tasks.collect import collect
 from tests.tasks.albums import made, photo, problem
 
@@ -142,6 +144,19 @@ def test_a_damaged_member_is_left_out_and_told(tmp_path: Path) -> None:
 
     assert found.photo_count == 11
     assert any("damaged in its archive" in note and "cat0.jpg" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(("name", "pack"), [("pets.zip", zipped), ("pets.tgz", tarred)])
+def test_a_member_larger_than_any_photo_is_left_out_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, pack: Packer
+) -> None:
+    monkeypatch.setattr(collecting, "_LARGEST_BYTES", 2**20)
+    path = pack(tmp_path / name, {**MEMBERS, "pets/cat/film.jpg": os.urandom(2**20 + 1)})
+
+    found = collect(problem(path), tmp_path / "store")
+
+    assert found.photo_count == 12
+    assert any("more than 1 MiB is no photo" in note and "film.jpg" in note for note in found.notes)
 
 
 def cut_at_a_member(content: bytes) -> bytes:

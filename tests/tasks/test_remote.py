@@ -13,6 +13,7 @@ import fsspec
 import pytest
 
 from pawloop.errors import SourceError
+from tasks import collect as collecting
 from tasks import remote
 from tasks.collect import collect
 from tasks.take_out import take_out
@@ -54,6 +55,19 @@ def test_a_folder_behind_a_url_is_imported(memory: fsspec.AbstractFileSystem, tm
 
     photos = [one for side in ("train", "validation", "test") for one in dataset.photos(side)]
     assert {dataset.read(one) for one in photos} == set(MEMBERS.values())
+
+
+def test_a_file_larger_than_any_photo_is_left_out_unread(
+    memory: fsspec.AbstractFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collecting, "_LARGEST_BYTES", 2**20)
+    for name, content in {**MEMBERS, "pets/cat/film.jpg": bytes(2**20 + 1)}.items():
+        memory.pipe(f"/{name}", content)
+
+    found = collect(problem("memory://pets"), tmp_path)
+
+    assert found.photo_count == 12
+    assert any("more than 1 MiB is no photo" in note and "film.jpg" in note for note in found.notes)
 
 
 def test_an_archive_on_a_web_server_is_fetched_once(website: tuple[str, Path], tmp_path: Path) -> None:
