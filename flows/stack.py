@@ -6,16 +6,19 @@ Knows processes, ports and Prefect's administration. Knows nothing about what a 
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import errno
 import hashlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 import uuid
 import zoneinfo
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -89,6 +92,24 @@ def prefect_answers(url: str) -> bool:
         return httpx.get(f"{url}/health", timeout=2.0).status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False
+
+
+def start_passing_server() -> None:
+    """Start Prefect's temporary server, which ends with this process, where Ctrl-C does not reach it.
+
+    A run that is stopped has to tell it so; without it Prefect's client would try for minutes.
+    """
+    context = contextvars.copy_context()  # has Prefect's settings
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(context.run, _start_deaf_server).result()
+
+
+def _start_deaf_server() -> None:
+    from prefect.server.api.server import SubprocessASGIServer
+
+    if hasattr(signal, "pthread_sigmask"):  # of this thread, and what it starts inherits
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    SubprocessASGIServer().start()
 
 
 def wait_for_prefect(url: str, timeout_s: float = 90.0) -> None:

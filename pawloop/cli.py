@@ -225,6 +225,7 @@ def _beside_prefect(settings: machine.Settings) -> Iterator[None]:
     }
     # No address at all: with an empty one Prefect sends events to nowhere, with an error each.
     with temporary_settings(passing, restore_defaults=[PREFECT_API_URL]):
+        stack.start_passing_server()
         yield
 
 

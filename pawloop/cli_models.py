@@ -28,8 +28,10 @@ def list_models(problem: ProblemName = None, as_json: Json = False) -> None:
     registry = _registry(problem)
     registry.repair()
     aliases = registry.aliases()
-    versions = [registry.version(number, check=False) for number in reversed(registry.numbers())]
-    rows = [_facts(version, aliases) for version in versions]
+    readable = registry.readable()
+    rows = [_facts(version, aliases) for version in reversed(readable.values())]
+    for number in set(registry.numbers()) - set(readable):
+        talk.print(f"version {number} is not listed: its card.json is damaged", style="red")
     if as_json:
         out.print_json(json.dumps(rows))
     elif rows:

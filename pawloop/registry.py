@@ -7,6 +7,7 @@ cards; knows nothing about how models are made, judged or served.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -128,6 +129,14 @@ class Registry:
         if check:
             verify(folder, card)
         return Version(folder, card)
+
+    def readable(self) -> dict[int, Version]:
+        """The versions whose cards can be read, by number, ascending; their files unchecked."""
+        found = {}
+        for number in self.numbers():
+            with contextlib.suppress(DamagedVersionError):
+                found[number] = self.version(number, check=False)
+        return found
 
     def champion(self, *, check: bool = True) -> Version | None:
         """The version in service, or None. Raises as `version` does."""

@@ -81,7 +81,7 @@ def _lifespan(
         try:
             await anyio.to_thread.run_sync(watcher.start)
             if not engine.has_model:
-                log.warning("%s: %s", served.name, health.NO_MODEL)
+                log.warning("%s: %s", served.name, engine.lack)
             yield {"live": live}  # for connections, which know no application
         finally:
             expiring.cancel()

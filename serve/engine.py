@@ -24,6 +24,7 @@ from serve.loading import Serving
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
+NO_MODEL: Final = "no model yet, run a retrain"
 _MEMORY: Final = 0.05  # weight of the newest job in the moving average of their cost
 _FIRST_GUESS_S: Final = 0.01  # of a job's cost, before any was measured
 
@@ -97,6 +98,7 @@ class Engine:
         self.queue_length = queue
         self.job_s = _FIRST_GUESS_S
         self._serving: Serving | None = None
+        self.lack = NO_MODEL  # why there is no model, while there is none
         self._waiting: deque[Job[object]] = deque()
         # Idle threads, each asleep at a bell of its own. The one that worked last is woken first, since its
         # stack and its core are still warm. All of it is single C calls, so no lock is held in Python.
@@ -116,12 +118,12 @@ class Engine:
         """The model in service. Raises NoModelError while there is none."""
         serving = self._serving
         if serving is None:
-            raise NoModelError("no model yet, run a retrain (`pawloop retrain`) and it is taken into service")
+            raise NoModelError(self.lack)
         return serving
 
     def serve(self, serving: Serving | None) -> None:
         """Put a model in service, or none. Jobs that run keep the one they started with."""
-        self._serving = serving
+        self._serving, self.lack = serving, NO_MODEL
 
     @property
     def has_model(self) -> bool:

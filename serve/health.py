@@ -17,8 +17,6 @@ from serve.routes import Bare
 
 router = APIRouter(route_class=Bare, tags=["health"])
 
-NO_MODEL = "no model yet, run a retrain"
-
 
 class Alive(BaseModel):
     """The process answers."""
@@ -69,7 +67,7 @@ async def readyz(request: Request) -> Response:
     refused = [refusal.as_dict() for refusal in live.watcher.refused]
     told = {"problem": live.watcher.registry.name, "refused": refused}
     if not live.engine.has_model:
-        return _json({"ready": False, "model": None, **told, "detail": NO_MODEL}, 503)
+        return _json({"ready": False, "model": None, **told, "detail": live.engine.lack}, 503)
     return _json({"ready": True, "model": live.engine.serving.model, **told})
 
 

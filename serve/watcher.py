@@ -138,6 +138,12 @@ class Watcher:
             return
         if aliases.previous is not None and self._taken(aliases.previous):
             log.warning("version %d serves in its place, as the previous champion", aliases.previous)
+            return
+        why = next(one.reason for one in self.refused if one.version == aliases.champion)
+        self.engine.lack = (
+            f"version {aliases.champion}, the champion, was refused: {why}. Run a retrain, "
+            "or promote another version (`pawloop models list`)"
+        )
 
     def _follow_challenger(self, aliases: Aliases) -> None:
         wanted = aliases.challenger if aliases.challenger != aliases.champion else None

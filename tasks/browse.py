@@ -160,7 +160,7 @@ def _learners(dataset: Dataset) -> dict[int, str]:
     registry = Registry(dataset.store, dataset.name)
     aliases = registry.aliases()
     parts = {aliases.previous: "previous", aliases.challenger: "challenger", aliases.champion: "champion"}
-    cards = (registry.version(number, check=False).card for number in registry.numbers())
+    cards = (version.card for version in registry.readable().values())
     return {card.version: parts.get(card.version, "") for card in cards if card.dataset.id == dataset.id}
 
 

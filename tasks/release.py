@@ -40,8 +40,7 @@ def publish_once(registry: Registry, candidate: Path, card: Card) -> Version:
 
 def published(registry: Registry, card: Card) -> Version | None:
     """The version that a killed or waiting run made of this candidate, judged likewise, if it is whole."""
-    for number in reversed(registry.numbers()):
-        version = registry.version(number, check=False)
+    for number, version in reversed(registry.readable().items()):
         is_same = version.card.run == card.run and _judged(version.card) == _judged(card)
         if is_same and version.rejection is None:
             with suppress(DamagedVersionError):

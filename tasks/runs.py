@@ -13,8 +13,9 @@ from typing import Any, Final
 
 from pawloop import durable
 from pawloop.card import Verdict
+from pawloop.errors import DamagedVersionError
 from pawloop.problem import Problem
-from pawloop.registry import Registry, Version
+from pawloop.registry import Registry, Version, verify
 from tasks.provenance import new_run
 
 _BEGUN: Final = "begun.json"
@@ -98,7 +99,7 @@ def outcome_of(run: Path) -> str | None:
 
 def promoted_and_killed(store: Path, registry: Registry) -> tuple[Version, Path] | None:
     """The champion and its run, where that was killed between promoting it and its end."""
-    champion = registry.champion(check=False)
+    champion = registry.readable().get(registry.aliases().champion or 0)
     run = None if champion is None else store / "runs" / champion.card.run
     return (champion, run) if champion and run and outcome_of(run) == "unfinished" else None
 
@@ -111,9 +112,9 @@ def known_result(store: Path, registry: Registry, cause: Cause, shadow: str) -> 
     """
     aliases = registry.aliases()
     served = {move.champion for move in aliases.history}
-    for number in reversed(registry.numbers()):
-        version = registry.version(number, check=False)
-        if Cause(version.card.recipe_key, version.card.terms_key) != cause or version.rejection is not None:
+    for number, version in reversed(registry.readable().items()):
+        is_same = Cause(version.card.recipe_key, version.card.terms_key) == cause
+        if not is_same or version.rejection is not None or not _is_whole(version):
             continue
         if number == aliases.champion:
             return f"it was trained before as version {number}, the champion"
@@ -127,6 +128,14 @@ def known_result(store: Path, registry: Registry, cause: Cause, shadow: str) -> 
         if is_same and is_refused and not is_open:  # older runs do not say
             return f"run {path.parent.name} trained it before: {ended['summary']}"
     return None
+
+
+def _is_whole(version: Version) -> bool:
+    try:
+        verify(version.folder, version.card)
+    except DamagedVersionError:
+        return False
+    return True
 
 
 def _is_over(run: Path) -> bool:

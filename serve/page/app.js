@@ -37,11 +37,11 @@ async function watchModel() {
   const live = part("live");
   try {
     const response = await fetch("readyz");
-    const { model, refused } = await response.json();
+    const { model, refused, detail } = await response.json();
     live.dataset.state = model ? "ready" : "waiting";
     live.textContent = model
       ? `${model.name} · version ${model.version}`
-      : "no model yet: the first training is under way";
+      : refused?.length ? detail : "no model yet: it answers here once the first training is done";
     const latest = refused?.at(-1);
     live.title = latest ? `version ${latest.version} was refused: ${latest.reason}` : "";
   } catch {

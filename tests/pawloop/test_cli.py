@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pawloop import durable, running
@@ -216,3 +218,25 @@ def test_a_server_that_is_not_there_is_told_once_for_many_photos(shell: Shell, u
     done = shell.run("predict", *photos, "--url", url)
     assert done.returncode == 1
     assert done.stderr.count(url) == 1
+
+
+@pytest.mark.e2e
+def test_ctrl_c_ends_a_retrain_and_its_passing_prefect_server(shell: Shell) -> None:
+    with subprocess.Popen(
+        [BIN, "retrain"],
+        cwd=shell.folder,
+        env=shell.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as started:
+        assert started.stdout is not None
+        begun = next(line for line in started.stdout if "Task run 'collect" in line)
+        children = psutil.Process(started.pid).children(recursive=True)
+        os.killpg(started.pid, signal.SIGINT)  # as a terminal does
+        said = begun + started.stdout.read()
+        assert started.wait(60) == 130, said
+    assert "aborted by an interrupt signal" in said
+    assert "Traceback" not in said
+    assert not [child for child in children if child.is_running()]

@@ -94,6 +94,18 @@ def test_a_server_restarted_with_a_damaged_champion_serves_previous_and_says_so(
         assert client.post("/predict", content=RED).json()["model"]["version"] == 1
 
 
+def test_a_server_whose_only_version_is_damaged_says_so_wherever_it_is_asked(tmp_path: Path) -> None:
+    cut_in_half(published.champion(tmp_path / "store"))
+    with running(settings(tmp_path)) as server, server.client() as client:
+        refused = client.post("/predict", content=RED)
+        assert refused.status_code == 503
+        for told in (refused.json()["detail"], client.get("/readyz").json()["detail"]):
+            assert "version 1, the champion, was refused: " in told
+            assert "Run a retrain" in told
+        published.champion(tmp_path / "store")
+        until(lambda: client.get("/readyz").status_code == 200)
+
+
 def test_a_server_without_a_model_starts_and_takes_the_first_champion(tmp_path: Path) -> None:
     with running(settings(tmp_path)) as server, server.client() as client:
         ready = client.get("/readyz")

@@ -64,6 +64,17 @@ def test_a_rejected_version_is_tried_anew(registry: Registry, tmp_path: Path) ->
     assert runs.known_result(tmp_path, registry, cause(registry), SHADOW) is None
 
 
+@pytest.mark.parametrize("file", ["model.onnx", "card.json"])
+def test_a_champion_that_is_damaged_is_trained_anew(registry: Registry, tmp_path: Path, file: str) -> None:
+    known = cause(registry)
+    damaged = tmp_path / "models" / "colours" / "2" / file
+    damaged.chmod(0o644)
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    registry.reject(1, "a test")
+    assert runs.known_result(tmp_path, registry, known, SHADOW) is None
+    assert runs.promoted_and_killed(tmp_path, registry) is None
+
+
 def test_a_version_whose_run_was_killed_before_it_ended_is_tried_anew(
     registry: Registry, tmp_path: Path
 ) -> None:
