@@ -12,8 +12,9 @@ import asyncio
 import io
 import random
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -36,7 +37,8 @@ _Outcome = httpx.Response | httpx.TransportError
 _FIRST_WAIT_S: Final = 0.2
 _LONGEST_WAIT_S: Final = 5.0
 _AT_ONCE: Final = 8
-_PNG_MODES: Final = ("1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA")
+_PNG_MODES: Final = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
+_TIFF_MODES: Final = ("I", "F", "I;16B", "I;16L", "I;16N")  # deeper than a PNG holds; the server scales them
 _IN_PNG: Final = {
     "CMYK": "RGB", "YCbCr": "RGB", "HSV": "RGB", "LAB": "RGB", "PA": "RGBA", "La": "LA", "RGBa": "RGBA",
 }  # fmt: skip
@@ -89,9 +91,22 @@ class Client:
             time.sleep(wait_s)
 
     def predict_many(self, photos: Iterable[Photo]) -> Iterator[Prediction | PhotoError]:
-        """Answers in the order of the photos, several asked at once; an error for what is no photo."""
+        """Answers in the order of the photos, several asked at once; an error for what is no photo.
+
+        Photos are taken as they are asked about, so they may come from a camera that never ends.
+        """
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            yield from pool.map(self._predict_or_error, photos)
+            asked: deque[Future[Prediction | PhotoError]] = deque()
+            try:
+                for photo in photos:
+                    asked.append(pool.submit(self._predict_or_error, photo))
+                    while asked and (asked[0].done() or len(asked) > _AT_ONCE):
+                        yield asked.popleft().result()
+                while asked:
+                    yield asked.popleft().result()
+            finally:
+                for one in asked:
+                    one.cancel()
 
     def close(self) -> None:
         """Close the connections."""
@@ -137,26 +152,27 @@ class AsyncClient:
 
     async def predict_many(self, photos: Iterable[Photo]) -> AsyncIterator[Prediction | PhotoError]:
         """As Client.predict_many."""
-        places = asyncio.Semaphore(_AT_ONCE)
-
-        async def one(photo: Photo) -> Prediction | PhotoError:
-            async with places:
-                try:
-                    return await self.predict(photo)
-                except PhotoError as error:
-                    return error
-
-        tasks = [asyncio.ensure_future(one(photo)) for photo in photos]
+        asked: deque[asyncio.Task[Prediction | PhotoError]] = deque()
         try:
-            for task in tasks:
-                yield await task
+            for photo in photos:
+                asked.append(asyncio.create_task(self._predict_or_error(photo)))
+                while asked and (asked[0].done() or len(asked) >= _AT_ONCE):
+                    yield await asked.popleft()
+            while asked:
+                yield await asked.popleft()
         finally:
-            for task in tasks:
-                task.cancel()
+            for one in asked:
+                one.cancel()
 
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+
+    async def _predict_or_error(self, photo: Photo) -> Prediction | PhotoError:
+        try:
+            return await self.predict(photo)
+        except PhotoError as error:
+            return error
 
     async def __aenter__(self) -> Self:
         return self
@@ -181,14 +197,15 @@ def encoded(photo: Photo) -> bytes:
         if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
             raise PhotoFormatError(f"pixels must be uint8 [H, W, 3], not {photo.dtype} {list(photo.shape)}")
         photo = Image.fromarray(photo)
-    mode = photo.mode if photo.mode in _PNG_MODES else _IN_PNG.get(photo.mode)
+    kind = "TIFF" if photo.mode in _TIFF_MODES else "PNG"
+    mode = photo.mode if photo.mode in (*_PNG_MODES, *_TIFF_MODES) else _IN_PNG.get(photo.mode)
     if mode is None:
         raise PhotoFormatError(f'convert this Pillow image of mode {photo.mode} to "L" or "RGB"')
     file = io.BytesIO()
     try:
         upright = ImageOps.exif_transpose(photo)  # a PNG would lose the camera's note of how it was held
         kept = upright if upright.mode == mode else upright.convert(mode)
-        kept.save(file, "PNG", compress_level=1)
+        kept.save(file, kind, compress_level=1)
     except DECODER_ERRORS as error:
         raise PhotoError(f"this Pillow image cannot be read: {error}") from None
     return file.getvalue()
@@ -202,7 +219,10 @@ def _address(url: str) -> httpx.URL:
 
 
 def _headers(api_key: str | None) -> dict[bytes, bytes]:
-    return {b"x-api-key": api_key.encode()} if api_key else {}
+    key = (api_key or "").strip()
+    if any(ord(letter) < 32 for letter in key):
+        raise ServerError("the API key holds a line break or another control character; give the key alone")
+    return {b"x-api-key": key.encode()} if key else {}
 
 
 def _waits(attempts: int) -> Iterator[float]:

@@ -93,6 +93,9 @@ class Lane(LimitedHeads):
         self._is_in_body = False
         self._late_body: asyncio.TimerHandle | None = None  # of a call that was answered before it was whole
         self._waits_for_whole = False
+        # Whether the connection ends after a request that went the long way. Not before its body was read:
+        # a client that is still sending when it is reset never reads its answer.
+        self._closes = False
         self._outlet = Outlet()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -131,6 +134,8 @@ class Lane(LimitedHeads):
             if live is None or found is None:
                 self._waits_for_whole = self._announced() <= _WHOLE_BYTES and not self.expect_100_continue
                 super().begin()
+                if not self.expect_100_continue:
+                    self._closes, self.cycle.keep_alive = not self.cycle.keep_alive, True
                 return
             is_new = self.parser.get_http_version() != "1.0"
             call = Call(self, *found, is_new and self.parser.should_keep_alive())
@@ -157,13 +162,16 @@ class Lane(LimitedHeads):
         self._stop_waiting()
         call, is_answered = self._call(), self._is_answered()
         if call is None:
+            self.cycle.keep_alive &= not self._closes
             super().end()
         else:
             call.is_whole = True
             call.stop_timer()
             if not is_answered:
                 self._ask(call)
-        if is_answered and not self.transport.is_closing():  # its body undid the wait for the next one
+        if is_answered and not self.cycle.keep_alive:
+            self.transport.close()
+        elif is_answered and not self.transport.is_closing():  # its body undid the wait for the next one
             self._unset_keepalive_if_required()
             wait_s = self.timeout_keep_alive
             self.timeout_keep_alive_task = self.loop.call_later(wait_s, self.timeout_keep_alive_handler)
@@ -317,7 +325,7 @@ class Lane(LimitedHeads):
         """A call is answered, or will not be."""
         call.response_complete = True
         self._forget(call, status)
-        if not call.keep_alive and not self.transport.is_closing():
+        if call.is_whole and not call.keep_alive and not self.transport.is_closing():
             self.transport.close()
         self.on_response_complete()
 
@@ -332,7 +340,7 @@ class Lane(LimitedHeads):
     def _give_up_body(self, call: Call, limit_s: float) -> None:
         if not call.response_complete:
             self._fail(call, uploads.too_slow(limit_s))
-        elif not self.transport.is_closing():
+        if not self.transport.is_closing():
             self.transport.close()
 
 

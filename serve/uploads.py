@@ -77,7 +77,7 @@ async def body(request: Request, settings: Settings, limit: int | None = None) -
     limit = settings.max_bytes if limit is None else limit
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced) > limit:
-        raise _too_large(limit)
+        raise _too_large(limit, waits="expect" in request.headers)
     try:
         async with asyncio.timeout(settings.upload_timeout_s):
             return await _received(request, limit)
@@ -114,9 +114,13 @@ async def _received(request: Request, limit: int) -> bytes:
         message = await request.receive()
 
 
-def _too_large(limit: int) -> HTTPException:
-    # What is still on its way would be taken for the next request.
-    return HTTPException(413, f"the body is larger than {limit:,} bytes", {"Connection": "close"})
+def _too_large(limit: int, *, waits: bool = False) -> HTTPException:
+    """waits: whether the client waits for leave to send the body, which it then will not."""
+    # The rest is read and forgotten, in the time that a body has: a client that is still sending when its
+    # connection is reset never reads why.
+    return HTTPException(
+        413, f"the body is larger than {limit:,} bytes", {"Connection": "close"} if waits else None
+    )
 
 
 async def _parsed(parse: Any, content: bytes, content_type: str) -> Upload:  # Any: one of the two below

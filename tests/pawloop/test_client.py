@@ -6,6 +6,8 @@ import io
 import json
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -19,6 +21,7 @@ from PIL import Image
 from pawloop import client as module
 from pawloop.client import AsyncClient, Client, Prediction, encoded
 from pawloop.errors import PhotoError, PhotoFormatError, PhotoTooLargeError, ServerError
+from pawloop.image import Resize, decode
 from tests import published
 from tests.serve.running import Running, running, settings
 
@@ -105,8 +108,8 @@ def test_an_image_in_memory_may_have_any_mode(mode: str) -> None:
 
 
 def test_an_image_of_numbers_is_not_sent_black() -> None:
-    with pytest.raises(PhotoFormatError, match='mode F to "L" or "RGB"'):
-        encoded(Image.new("F", (8, 8), 0.7))
+    sent = decode(encoded(Image.new("F", (64, 64), 0.7)), Resize(64, 1.0))
+    assert abs(int(sent.mean()) - round(0.7 * 255)) <= 1
 
 
 def test_clients_that_were_refused_together_do_not_come_back_together(
@@ -127,6 +130,64 @@ def test_many_photos_come_back_in_order_with_errors_in_their_place(server: Runni
     assert first.label == "dog"
     assert isinstance(second, PhotoFormatError)
     assert [answer.label for answer in rest if isinstance(answer, Prediction)] == ["cat"] * 20
+
+
+def test_photos_are_taken_as_they_are_answered(server: Running) -> None:
+    def camera() -> Iterator[bytes]:
+        while True:
+            taken.append(1)
+            yield RED
+
+    async def first() -> Prediction | PhotoError:
+        async with AsyncClient(server.url) as client:
+            async for answer in client.predict_many(camera()):
+                return answer
+        raise AssertionError
+
+    taken: list[int] = []
+    with Client(server.url) as client:
+        answers = client.predict_many(camera())
+        assert isinstance(next(answers), Prediction)
+        answers.close()
+    assert isinstance(asyncio.run(first()), Prediction)
+    assert len(taken) < 30
+
+
+def test_a_body_past_the_limit_is_told_to_every_kind_of_client(server: Running) -> None:
+    async def ask() -> list[Prediction | PhotoError]:
+        async with AsyncClient(server.url, attempts=1) as client:
+            return [answer async for answer in client.predict_many([large, RED])]
+
+    large = bytes(60 * 2**20)
+    too_large, answered = asyncio.run(ask())
+    assert isinstance(too_large, PhotoTooLargeError)
+    assert isinstance(answered, Prediction)
+    with pytest.raises(urllib.error.HTTPError, match="413"):
+        urllib.request.urlopen(f"{server.url}/predict", data=large)
+    with Client(server.url, attempts=1) as client:
+        with pytest.raises(PhotoTooLargeError):
+            client.predict(large)
+        assert client.predict(RED).label == "cat"
+
+
+@pytest.mark.parametrize("mode", ["I", "F", "I;16", "I;16B"])
+def test_grey_pictures_of_any_depth_are_what_they_show(server: Running, mode: str) -> None:
+    grey = Image.linear_gradient("L").resize((64, 64))
+    levels = np.asarray(grey, np.uint16) * 257
+    kinds = {"I": np.int32, "F": np.float32, "I;16": np.uint16, "I;16B": ">u2"}
+    deep = Image.fromarray(levels.astype(kinds[mode]))
+    assert deep.mode == mode
+    with Client(server.url) as client:
+        assert client.predict(deep).probabilities == pytest.approx(
+            client.predict(grey).probabilities, abs=0.02
+        )
+
+
+def test_a_key_of_two_lines_is_told_without_it() -> None:
+    with pytest.raises(ServerError, match="line break") as caught:
+        Client("http://127.0.0.1:9", api_key="secret\nother")
+    assert "secret" not in str(caught.value)
+    Client("http://127.0.0.1:9", api_key="secret\n").close()
 
 
 def test_asyncio_gets_the_same(server: Running) -> None:
