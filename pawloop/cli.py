@@ -6,7 +6,7 @@ Knows words, exit statuses and where results go: results to standard output, tal
 from __future__ import annotations
 
 import contextlib
-import json
+import io
 import logging
 import os
 import sys
@@ -24,7 +24,7 @@ from pawloop.cli_experiments import experiments
 from pawloop.cli_models import models
 from pawloop.errors import PawloopError, ProblemFileError, SettingsError, SourceError
 from pawloop.sections import LARGEST_SEED
-from pawloop.terminal import Json, ProblemName, bar, line, out, talk
+from pawloop.terminal import Json, ProblemName, bar, line, out, print_json, talk
 
 app = typer.Typer(
     name="pawloop",
@@ -43,6 +43,9 @@ _PASSING_SERVER_S = 120  # Prefect gives its own server 20 s, which a busy machi
 
 def main() -> None:
     """Run the command line: exit status 0, 1 (it failed) or 2 (it was asked wrongly)."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files need be no text at all
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except PawloopError as error:
@@ -132,7 +135,7 @@ def tune(
 @app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to bind; else PAWLOOP_HOST.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; else PAWLOOP_PORT.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; else PAWLOOP_PORT.", min=0, max=65535)] = None,
     problem: ProblemName = None,
     uds: Annotated[Path | None, typer.Option(help="A Unix socket instead of host and port.")] = None,
     root_path: Annotated[str, typer.Option(help="Prefix that a proxy in front takes off.")] = "",
@@ -168,7 +171,7 @@ def predict(
     settings = machine.load()
     name = problems.load(problem or settings.problem).name
     failed = 0
-    with bar("photos") as counted:
+    with bar("photos", beside_results=True) as counted:
         for done, (path, answer) in enumerate(answer_all(photos, settings, name, url, api_key or None), 1):
             counted(done, len(photos))
             failed += "error" in answer
@@ -185,9 +188,14 @@ def doctor(problem: ProblemName = None, as_json: Json = False) -> None:
     """
     from pawloop.doctor import examine
 
-    findings = examine(problem)
+    try:
+        from serve.run import require_startable
+    except ImportError:  # examine tells which packages lack
+        findings = examine(problem)
+    else:
+        findings = examine(problem, require_startable)
     if as_json:
-        out.print_json(json.dumps([vars(finding) for finding in findings]))
+        print_json([vars(finding) for finding in findings])
     for finding in [] if as_json else findings:
         mark, style = {"good": ("✔", "green"), "told": ("·", "dim"), "bad": ("✘", "red")}[finding.kind]
         out.print(f"{mark} {finding.what}", style=style, markup=False, soft_wrap=True)
@@ -250,7 +258,7 @@ def _told(state: Any) -> None:  # Any: a Prefect state, which is imported late
 
 def _say_answer(path: Path, answer: dict[str, Any], as_json: bool) -> None:  # Any: JSON's values
     if as_json:
-        out.print_json(json.dumps({"photo": str(path), **answer}, ensure_ascii=False))
+        print_json({"photo": str(path), **answer})
     elif "error" in answer:
         talk.print(f"{path}: {answer['error']}", style="red", markup=False, soft_wrap=True)
     else:

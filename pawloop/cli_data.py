@@ -5,7 +5,6 @@ Knows words. What is asked of a version is answered by `tasks.browse`.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ import typer
 from pawloop import problem as problems
 from pawloop import settings as machine
 from pawloop.errors import DatasetError
-from pawloop.terminal import Json, ProblemName, bar, line, out, table, talk
+from pawloop.terminal import Json, ProblemName, bar, line, print_json, table, talk
 
 if TYPE_CHECKING:
     from tasks.browse import Doubt, Summary
@@ -49,7 +48,7 @@ def list_versions(
         holders = set(browse.holding(store, name, _photo_id(photo)))
         found = [one for one in found if one.id in holders]
     if as_json:
-        out.print_json(json.dumps([_facts(one) for one in found]))
+        print_json([_facts(one) for one in found])
         return
     rows = [
         [one.id, f"{one.created_at:%Y-%m-%d %H:%M}", one.kept, sum(one.set_aside.values()), _models(one)]
@@ -86,7 +85,7 @@ def show(
     if as_json:
         doubted = [asdict(one) for one in doubts]
         facts = {**_facts(told), "failed_checks": failed, "doubted": doubted, "changed": gone}
-        out.print_json(json.dumps(facts))
+        print_json(facts)
     else:
         _show(dataset, told, failed)
         _doubt(doubts)
@@ -112,7 +111,7 @@ def diff(
     old, new = _version(a, problem, place=-2), _version(b, problem)
     change = browse.difference(old, new)
     if as_json:
-        out.print_json(json.dumps({"from": old.id, "to": new.id, **asdict(change)}))
+        print_json({"from": old.id, "to": new.id, **asdict(change)})
         return
     labels = sorted({*change.added, *change.removed})
     rows = [[label, f"+{change.added.get(label, 0)}", f"-{change.removed.get(label, 0)}"] for label in labels]
@@ -148,7 +147,7 @@ def quarantine(
         there = ", ".join(sorted({one.verdict for one in browse.quarantine(dataset)})) or "none"
         talk.print(f"no file was set aside as {verdict!r}; verdicts there are: {there}", markup=False)
     if as_json:
-        out.print_json(json.dumps([asdict(one) for one in found]))
+        print_json([asdict(one) for one in found])
         return
     for one in found:
         line(f"{one.verdict}: {one.name} ({one.source}): {one.why}")
@@ -173,7 +172,7 @@ def export(
     with bar("Copying photos") as tell:
         count = take_out(dataset, folder, tell, by_side=by_side)
     if as_json:
-        out.print_json(json.dumps({"version": dataset.id, "photos": count, "folder": str(folder)}))
+        print_json({"version": dataset.id, "photos": count, "folder": str(folder)})
     else:
         line(f"{count} photos of {dataset.id} in {folder}")
 

@@ -5,7 +5,6 @@ Knows words. What is asked is answered by `tasks.experiments`.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +13,7 @@ import typer
 
 from pawloop import problem as problems
 from pawloop import settings as machine
-from pawloop.terminal import Json, ProblemName, bar, line, out, table, talk
+from pawloop.terminal import Json, ProblemName, bar, line, print_json, table, talk
 
 if TYPE_CHECKING:
     from tasks.experiments import Experiment
@@ -39,7 +38,7 @@ def list_experiments(
         write_parquet(found, parquet)
         talk.print(f"{len(found)} rows in {parquet}", markup=False, soft_wrap=True)
     if as_json:
-        out.print_json(json.dumps([asdict(one) for one in found]))
+        print_json([asdict(one) for one in found])
         return
     rows = [list(map(_cell, shown(one).values())) for one in found]
     table([name.replace("_", " ") for name in SHOWN], rows, "experiments")
@@ -64,7 +63,7 @@ def compare_experiments(
         raise typer.BadParameter("name two runs or more, as `pawloop experiments list` shows them")
     differences = compare(_found(problem), runs)
     if as_json:
-        out.print_json(json.dumps(differences))
+        print_json(differences)
     elif differences:
         rows = [[name.replace("_", " "), *map(_cell, values)] for name, values in differences.items()]
         table(["", *runs], rows, "what differs")
@@ -91,7 +90,7 @@ def replay_experiment(
     with bar("replay") as shown:
         told = replay(settings.store.resolve(), chosen, run, lambda _, done, total: shown(done, total))
     if as_json:
-        out.print_json(json.dumps(asdict(told)))
+        print_json(asdict(told))
     else:
         line("the same network, bit for bit" if told.is_same else "another network")
         for one in told.differs:

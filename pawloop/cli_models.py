@@ -5,7 +5,7 @@ Knows words. What is asked of a version is answered by the registry.
 
 from __future__ import annotations
 
-import json
+import sys
 from typing import Annotated
 
 import typer
@@ -14,7 +14,7 @@ from pawloop import problem as problems
 from pawloop import settings as machine
 from pawloop.errors import RegistryError
 from pawloop.registry import Aliases, Registry, Version, names
-from pawloop.terminal import Json, ProblemName, out, table, talk
+from pawloop.terminal import Json, ProblemName, out, print_json, table, talk
 
 models = typer.Typer(help="The registry of model versions: who serves, who served, what each is.")
 
@@ -33,7 +33,7 @@ def list_models(problem: ProblemName = None, as_json: Json = False) -> None:
     for number in set(registry.numbers()) - set(readable):
         talk.print(f"version {number} is not listed: its card.json is damaged", style="red")
     if as_json:
-        out.print_json(json.dumps(rows))
+        print_json(rows)
     elif rows:
         cells = [[f"{v:.4f}" if isinstance(v, float) else v for v in row.values()] for row in rows]
         table([name.replace("_", " ") for name in rows[0]], cells, registry.name)
@@ -59,7 +59,7 @@ def show_model(
     if as_json:
         shadow = found.shadow and found.shadow.model_dump()
         later = {"shadow": shadow, "overruled": found.overruled}
-        out.print_json(json.dumps({**found.card.model_dump(mode="json"), **later}))
+        print_json({**found.card.model_dump(mode="json"), **later})
     else:
         from rich.markdown import Markdown
 
@@ -67,7 +67,8 @@ def show_model(
 
         text = (found.folder / "card.md").read_text(encoding="utf-8")
         overruled = f"\n\nPromoted by a person all the same: {found.overruled}" if found.overruled else ""
-        out.print(Markdown(text + shadow_markdown(found.shadow) + overruled))
+        whole = text + shadow_markdown(found.shadow) + overruled
+        out.print(Markdown(whole)) if sys.stdout.isatty() else typer.echo(whole)
 
 
 @models.command("promote")

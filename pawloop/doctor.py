@@ -5,17 +5,20 @@ Looks and tells; changes nothing. Knows settings, files and addresses.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import httpx
 from dotenv import dotenv_values
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from pawloop import durable, running
 from pawloop import problem as problems
@@ -42,10 +45,13 @@ class Finding:
     what: str
 
 
-def examine(name: str | None = None) -> list[Finding]:
+def examine(
+    name: str | None = None, require_startable: Callable[[Settings], None] | None = None
+) -> list[Finding]:
     """Everything worth knowing of this installation, in the order of a person's questions.
 
-    name: of the problem, instead of `PAWLOOP_PROBLEM`.
+    name: of the problem, instead of `PAWLOOP_PROBLEM`. require_startable: raises PawloopError for settings
+    that no server starts with; None where the server is not installed.
     """
     findings = [_python(), *_packages()]
     try:
@@ -53,6 +59,11 @@ def examine(name: str | None = None) -> list[Finding]:
     except PawloopError as error:
         return [*findings, Finding("bad", str(error))]
     findings += [*_sources(settings), *_store(settings)]
+    try:
+        if require_startable:
+            require_startable(settings)
+    except PawloopError as error:
+        findings.append(Finding("bad", f"the server does not start: {error}"))
     try:
         problem = problems.load(name or settings.problem)
     except PawloopError as error:
@@ -82,7 +93,7 @@ def _sources(settings: Settings) -> Iterator[Finding]:
     written = dotenv_values(".env")
     known = {f"{PREFIX}{name.upper()}": name for name in Settings.model_fields}
     for key, name in known.items():
-        value = "(set)" if name == "admin_token" and settings.admin_token else getattr(settings, name)
+        value = _shown(name, getattr(settings, name))
         source = "environment" if os.environ.get(key) else ".env" if written.get(key) else "default"
         if source != "default":
             yield Finding("told", f"{key} = {value} (from {source})")
@@ -91,9 +102,21 @@ def _sources(settings: Settings) -> Iterator[Finding]:
             yield Finding("bad", f"{key} is no setting, so nobody reads it{nearest(key.upper(), known)}")
 
 
+def _shown(name: str, value: object) -> object:
+    if name == "admin_token" and value:
+        return "(set)"
+    if name == "journal" and "://" in str(value):
+        with contextlib.suppress(ArgumentError):
+            return make_url(str(value)).render_as_string(hide_password=True)
+    return value
+
+
 def _store(settings: Settings) -> Iterator[Finding]:
     store = settings.store.resolve()
     existing = next(path for path in (store, *store.parents) if path.exists())
+    if not existing.is_dir():
+        yield Finding("bad", f"{PREFIX}STORE: {existing} is a file, not a folder; name another place")
+        return
     if not os.access(existing, os.W_OK):
         yield Finding(
             "bad",
@@ -117,6 +140,8 @@ def _photos(problem: Problem) -> Iterator[Finding]:
 
 
 def _model(settings: Settings, problem: Problem) -> Iterator[Finding]:
+    if settings.store.is_file():
+        return
     registry = Registry(settings.store, problem.name)
     try:
         champion = registry.champion()

@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from pawloop.errors import DamagedVersionError
+from pawloop.errors import DamagedVersionError, SettingsError
 
 OUTPUTS: Final = ("probabilities", "embedding")
 Provider = Literal["cpu", "openvino"]
@@ -35,15 +35,11 @@ class Session:
 
         threads: inside one run. A server keeps 1 and runs several at once instead, as many as it says
         by `at_once`; a batch job may take all cores. provider: which of `providers()`.
-        Raises DamagedVersionError when onnxruntime cannot load the model, ValueError when this
-        installation lacks the provider.
+        Raises DamagedVersionError when onnxruntime cannot load the model, SettingsError as
+        `require_provider` does.
         """
         source = model if isinstance(model, bytes) else str(model)
-        if provider not in providers():
-            raise ValueError(
-                f'provider "{provider}" is not in this installation of onnxruntime; put the package '
-                "onnxruntime-openvino in its place, or set PAWLOOP_PROVIDER=cpu"
-            )
+        require_provider(provider)
         with_options = (_PROVIDERS[provider], _provider_options(provider, threads, at_once))
         try:
             self._session = ort.InferenceSession(source, _options(threads), [with_options])
@@ -67,6 +63,15 @@ def providers() -> list[Provider]:
     """The execution providers that this installation of onnxruntime has, the reference first."""
     available = ort.get_available_providers()
     return [name for name, theirs in _PROVIDERS.items() if theirs in available]
+
+
+def require_provider(provider: Provider) -> None:
+    """Raise SettingsError where this installation lacks the provider."""
+    if provider not in providers():
+        raise SettingsError(
+            f'PAWLOOP_PROVIDER: "{provider}" is not in this installation of onnxruntime; put the package '
+            "onnxruntime-openvino in its place, or set PAWLOOP_PROVIDER=cpu"
+        )
 
 
 def _options(threads: int) -> ort.SessionOptions:

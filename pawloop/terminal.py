@@ -5,6 +5,8 @@ Knows terminals and pipes. Knows nothing about what is said.
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated
@@ -14,8 +16,9 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-talk = Console(stderr=True, highlight=False)
-out = Console(highlight=False)
+talk = Console(stderr=True, highlight=False, emoji=False)
+out = Console(highlight=False, emoji=False)
+_TO_COPY = ("run", "version", "id")  # what other commands ask for stands whole, however narrow the terminal
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 ProblemName = Annotated[
@@ -29,25 +32,34 @@ def line(text: str) -> None:
     out.print(text, markup=False, soft_wrap=True)
 
 
+def print_json(value: object) -> None:
+    """A result as JSON, and nothing else, whatever the terminal."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str) -> None:
     """A table on a terminal, lines between tabs in a pipe; nothing where there are no rows."""
     if not rows:
         return
-    if not out.is_terminal:
+    if not sys.stdout.isatty():
         for row in (columns, *rows):
             typer.echo("\t".join(map(str, row)))
         return
     drawn = Table(title=title)
     for column in columns:
-        drawn.add_column(column)
+        drawn.add_column(column, no_wrap=column in _TO_COPY, overflow="fold")
     for row in rows:
         drawn.add_row(*map(str, row))
     out.print(drawn)
 
 
 @contextmanager
-def bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on a terminal, nothing in a pipe; what it gives is told done and total."""
-    with Progress(console=talk, transient=True, disable=not talk.is_terminal) as shown:
+def bar(title: str, *, beside_results: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on a terminal, nothing in a pipe; what it gives is told done and total.
+
+    beside_results: results are printed meanwhile, so there is no bar where they come to the same terminal.
+    """
+    is_hidden = not sys.stderr.isatty() or (beside_results and sys.stdout.isatty())
+    with Progress(console=talk, transient=True, disable=is_hidden) as shown:
         one = shown.add_task(title, total=None)
         yield lambda done, total: shown.update(one, completed=done, total=total)

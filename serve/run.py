@@ -18,6 +18,7 @@ from typing import Final
 
 from pawloop import problem
 from pawloop.errors import ServerError
+from pawloop.session import require_provider
 from pawloop.settings import Settings
 from serve import calls, loading, memory
 
@@ -39,15 +40,16 @@ def run(
 
     uds: a Unix socket to listen on, in place of host and port. root_path: prefix that a proxy in front
     takes off. forwarded_allow_ips: proxies whose word about the client is taken; None takes nobody's.
-    Raises ServerError when the address is taken, or open to others without API keys.
+    Raises ServerError when the address is taken, and as `require_startable` does.
     """
     memory.arrange()
     take_descriptors()
     _end_quietly()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     name = problem.load(settings.problem).name
-    if uds is None:
-        refuse_open_door(settings)
+    require_startable(settings, is_local=uds is not None)
+    if uds:
+        require_free(uds)
     with nullcontext() if uds else closing(listen(settings.host, settings.port)) as listener:
         head_start = loading.HeadStart(settings, name)
         try:
@@ -98,6 +100,21 @@ def _serve(
         raise ServerError("the server did not start; the lines above say why")
 
 
+def require_startable(settings: Settings, *, is_local: bool = False) -> None:
+    """Raise ServerError or SettingsError for settings that no server starts with: door, keys, provider.
+
+    is_local: whether nobody from another machine can call, whatever PAWLOOP_HOST says.
+    """
+    if not is_local:
+        refuse_open_door(settings)
+    if settings.api_keys:
+        from serve.access import read_keys  # FastAPI with it, which else is imported beside the model
+
+        read_keys(settings.api_keys)
+    if settings.provider != "auto":
+        require_provider(settings.provider)
+
+
 def refuse_open_door(settings: Settings) -> None:
     """Raise ServerError when others than this machine could call without a key, and nobody meant it."""
     if _is_loopback(settings.host) or settings.api_keys or settings.open:
@@ -138,6 +155,25 @@ def listen(host: str, port: int) -> socket.socket:
             "stop what uses it, or choose another port with PAWLOOP_PORT"
         ) from None
     return listener
+
+
+def require_free(path: Path) -> None:
+    """Raise ServerError where no Unix socket can be had at this path, or another server answers there."""
+    try:
+        if path.is_socket() and not _is_answered(path):
+            path.unlink()  # left by a server that was killed
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.bind(str(path))
+        path.unlink()
+    except OSError as error:
+        raise ServerError(
+            f"cannot listen on {path}: {error.strerror or error}; stop what uses it, or name another --uds"
+        ) from None
+
+
+def _is_answered(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as caller:
+        return caller.connect_ex(str(path)) == 0
 
 
 def _end_quietly() -> None:

@@ -91,6 +91,9 @@ def _classes(source: str, store: Path) -> list[str]:
             f"{source}: {have} found; a classifier needs two or more folders, one a class, "
             "such as photos/cat/1.jpg and photos/dog/1.jpg"
         )
+    for label in found:
+        if not label.isprintable():
+            raise SourceError(f"{source}: the name of the folder {label!r} is no text; rename it")
     return found
 
 

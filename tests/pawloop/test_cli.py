@@ -240,3 +240,60 @@ def test_ctrl_c_ends_a_retrain_and_its_passing_prefect_server(shell: Shell) -> N
     assert "aborted by an interrupt signal" in said
     assert "Traceback" not in said
     assert not [child for child in children if child.is_running()]
+
+
+def test_doctor_names_what_keeps_the_server_from_starting(shell: Shell) -> None:
+    for wrong, told in (
+        ({"PAWLOOP_API_KEYS": "/nowhere/keys"}, "/nowhere/keys"),
+        ({"PAWLOOP_HOST": "0.0.0.0"}, "PAWLOOP_OPEN=1"),
+        ({"PAWLOOP_STORE": str(shell.problem)}, "is a file, not a folder"),
+    ):
+        before, shell.environment = shell.environment, shell.environment | wrong
+        done = shell.run("doctor")
+        shell.environment = before
+        assert done.returncode == 1, told
+        assert told in done.stdout
+
+
+def test_doctor_prints_no_password(shell: Shell) -> None:
+    shell.environment["PAWLOOP_JOURNAL"] = "postgresql://me:topsecret@db/x"
+    said = shell.run("doctor").stdout
+    assert "postgresql://me:***@db/x" in said
+    assert "topsecret" not in said
+
+
+def test_json_is_json_and_lines_are_lines_whatever_a_terminal_would_like(shell: Shell) -> None:
+    published.champion(shell.folder / "store")
+    shell.environment |= {"FORCE_COLOR": "1", "TTY_COMPATIBLE": "1"}
+    [row] = json.loads(shell.run("models", "list", "--json").stdout)
+    assert row["version"] == 1
+    assert shell.run("models", "list").stdout.startswith("version\tpart\t")
+    assert "\x1b" not in shell.run("models", "show").stdout
+
+
+def test_names_that_are_no_text_are_answered_with_the_others(shell: Shell) -> None:
+    published.champion(shell.folder / "store")
+    for name in (b"b\xff.png", b"a:dog:.png"):
+        Path(os.fsdecode(bytes(shell.folder) + b"/" + name)).write_bytes(published.photo("red"))
+    shell.environment |= {"LC_ALL": "C.UTF-8", "PYTHONUTF8": "0"}
+    done = shell.run("predict", *sorted(shell.folder.glob("*.png")))
+    assert done.returncode == 0, done.stderr
+    assert "a:dog:.png: cat" in done.stdout
+    assert "b\\udcff.png: cat" in done.stdout
+    answers = shell.run("predict", *sorted(shell.folder.glob("*.png")), "--json").stdout
+    assert json.loads(answers[: answers.index("\n}") + 2])["label"] == "cat"
+
+
+def test_what_other_commands_ask_for_stands_whole_on_a_narrow_terminal() -> None:
+    code = (
+        "import sys; from pawloop import terminal; sys.stdout.isatty = lambda: True; "
+        "terminal.table(['run', 'what'], [['20261127-010203-abcd', 'word ' * 30]], 'x')"
+    )
+    drawn = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"COLUMNS": "40"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "20261127-010203-abcd" in drawn.stdout

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pawloop.errors import DamagedVersionError
+from pawloop.errors import DamagedVersionError, SettingsError
 from pawloop.session import Provider, Session, providers
 from pawloop.settings import Settings
 from serve import loading
@@ -123,5 +123,5 @@ def test_a_provider_that_is_not_installed_is_named(tmp_path: Path) -> None:
     if "openvino" in providers():
         pytest.skip("this onnxruntime has OpenVINO")
     version = published.publish(tmp_path)
-    with pytest.raises(ValueError, match="onnxruntime-openvino"):
+    with pytest.raises(SettingsError, match="onnxruntime-openvino"):
         load(version, PLAIN.model_copy(update={"provider": "openvino"}))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ import httpx
 import pytest
 
 from pawloop.errors import ServerError
-from serve.run import listen, refuse_open_door, take_descriptors
+from serve.run import listen, refuse_open_door, require_free, take_descriptors
 from tests import published
 from tests.serve.running import settings, until
 
@@ -68,6 +69,22 @@ def test_what_is_in_flight_is_answered_before_the_server_ends(tmp_path: Path) ->
         assert started.wait(15) == 0
         asking.join(5)
     assert statuses == [200]
+
+
+def test_a_unix_socket_is_taken_only_where_nobody_answers(tmp_path: Path) -> None:
+    left = tmp_path / "left.sock"
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(left))
+    require_free(left)
+    assert not left.exists()
+    with socket.socket(socket.AF_UNIX) as alive:
+        alive.bind(str(left))
+        alive.listen()
+        with pytest.raises(ServerError, match=r"left\.sock: Address already in use"):
+            require_free(left)
+        assert left.exists()
+    with pytest.raises(ServerError, match=r"nowhere/x\.sock: No such file"):
+        require_free(tmp_path / "nowhere" / "x.sock")
 
 
 def test_a_taken_port_is_named() -> None:
