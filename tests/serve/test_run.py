@@ -64,7 +64,7 @@ def test_what_is_in_flight_is_answered_before_the_server_ends(tmp_path: Path) ->
             target=lambda: statuses.append(httpx.post(f"{url}/predict", files=files, timeout=20).status_code)
         )
         asking.start()
-        asking.join(0.3)
+        until(lambda: "pawloop_requests_in_flight 2.0" in httpx.get(f"{url}/metrics").text)
         started.send_signal(signal.SIGTERM)
         assert started.wait(15) == 0
         asking.join(5)
