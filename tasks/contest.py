@@ -23,10 +23,11 @@ from tasks.calibrate import judged
 from tasks.entry import Entry
 from tasks.extractors import Net
 from tasks.features import UnfinishedError
+from tasks.finetune import DivergedError
 from tasks.inputs import Inputs, Progress
 from tasks.manifest import Dataset
 from tasks.pace import Pace, measured_pace
-from tasks.racer import OnEpoch, Racer
+from tasks.racer import CHECKPOINTS, OnEpoch, Racer, checkpoint
 from tasks.recipe import Recipe
 from tasks.trials import Trial
 from tasks.weights import Pretrained
@@ -56,16 +57,19 @@ class Contest:
         folder: Path,
         on_progress: Progress,
         on_epoch: OnEpoch = lambda *_: True,
+        limit: str = "[train] budget_s",
     ) -> None:
         """folder: where checkpoints lie. on_epoch(epoch, loss): told of each epoch of fine-tuning and the
-        lowest validation log-loss so far, as `Curve` has it; a candidate for which it answers False is done.
+        lowest own loss so far, as `Curve` has it; a candidate for which it answers False is done. limit:
+        where a person finds the time that this is given.
 
         Raises TrainingError when a side has no photos."""
         self.inputs = Inputs(dataset, recipe, on_progress)
-        self.recipe, self.folder, self.on_epoch = recipe, folder, on_epoch
+        self.recipe, self.folder, self.on_epoch, self.limit = recipe, folder, on_epoch, limit
         self.weights = {one.backbone: one for one in weights}
         self.notes: list[str] = []
         self.deadline = np.inf
+        self._started, self._diverged = 0, list[Trial]()  # in the race
 
     def run(self) -> list[Entry]:
         """All that was trained, from the best on validation photos on.
@@ -79,6 +83,8 @@ class Contest:
         until = time.monotonic() + self.recipe.budget_s
         for net in sorted(self.recipe.nets[1:], key=lambda one: one.cost):
             try:
+                if time.monotonic() > until:
+                    raise UnfinishedError("the time was out before its turn")
                 entries.append(self.frozen(net, until))
             except UnfinishedError as error:
                 self.notes.append(f"{net.name} waits for the next night: {error}")
@@ -133,16 +139,32 @@ class Contest:
             key=lambda trial: starts[trial.net].validation_log_loss,
         )
         pace = self._pace(starts[order[0].net], until)
-        racing = order[: max(1, pace.affordable // _EPOCHS_A_TRIAL)]
+        racing = self._admitted(order, pace, until)
         if len(racing) < len(order):
             self.notes.append(f"{len(order) - len(racing)} more to fine-tune found no place in the budget")
         runs = [self._racer(trial, starts[trial.net], pace, order[0].net) for trial in racing]
+        self._started = len(runs)
         self._race(runs, until - sum(run.seconds for run in runs))
         self.notes += self.inputs.left_out
         tuned = [run.entry() for run in runs if run.tuning.epochs]
         if not tuned:
             raise self._no_epoch(runs, pace)
+        late = [run.trial.name for run in runs if not run.tuning.epochs]
+        self.notes += [f"{name} found no time for an epoch of fine-tuning" for name in late]
         return tuned
+
+    def _admitted(self, order: Sequence[Trial], pace: Pace, until: float) -> list[Trial]:
+        """Those that get a few epochs each in the time that is left, and those that a killed run began.
+
+        order: from the best on; the first one is always among them.
+        """
+        left_s, admitted = until - time.monotonic(), list[Trial]()
+        for trial in order:
+            wants_s = _EPOCHS_A_TRIAL * pace.epoch_s * trial.net.cost / order[0].net.cost
+            if not admitted or wants_s <= left_s or checkpoint(self.folder, self.recipe, trial).exists():
+                admitted.append(trial)
+                left_s -= wants_s
+        return admitted
 
     def _racer(self, trial: Trial, start: Entry, pace: Pace, timed: Net) -> Racer:
         """timed: the network whose pace was measured."""
@@ -154,12 +176,20 @@ class Contest:
         going, epochs = runs, 0
         while going:
             epochs += 1
-            for run in going:
-                if run.tuning.epochs < epochs and not run.go_on(until):
-                    return
+            going = [run for run in going if run.tuning.epochs >= epochs or self._goes_on(run, until)]
             going = [run for run in going if run.tuning.epochs > epochs or not run.is_done]
             going.sort(key=methodcaller("best_loss", epochs))
             going = going[: -(-len(going) // 2)]
+
+    def _goes_on(self, run: Racer, until: float) -> bool:
+        try:
+            return run.go_on(until)
+        except DivergedError as error:
+            self._diverged.append(run.trial)
+            if len(self._diverged) == self._started:
+                raise
+            self.notes.append(f"{run.trial.name}: {error}")
+            return False
 
     def _network(self, net: Net) -> Network:
         return net.network(self.weights[net.backbone], len(self.recipe.classes), self.recipe.seed)
@@ -178,7 +208,7 @@ class Contest:
 
     def _too_short(self, epoch_s: float) -> BudgetError:
         return BudgetError(
-            f"[train] budget_s = {self.recipe.budget_s:g} is too short for fine-tuning: an epoch takes "
+            f"{self.limit} = {self.recipe.budget_s:g} is too short for fine-tuning: an epoch takes "
             f'about {epoch_s:.2g} s here; raise it, or set fine_tune = "never"'
         )
 
@@ -189,6 +219,7 @@ class Contest:
         counts = self.inputs.counts(start.net, start.network)
         precision, epoch_s = measured_pace(start.network, train, counts)
         affordable = int((until - time.monotonic()) / epoch_s)
-        if affordable < (1 if self.recipe.fine_tune == "always" else _FEWEST_EPOCHS):
+        fewest = 1 if self.recipe.fine_tune == "always" else _FEWEST_EPOCHS
+        if affordable < fewest and not any(self.folder.glob(CHECKPOINTS)):  # what a killed run learnt counts
             raise self._too_short(epoch_s)
         return Pace(precision, epoch_s, affordable)

@@ -20,6 +20,7 @@ from pawloop.image import Resize
 from pawloop.sections import Backbone
 from tasks.features import Extractor, Progress, Wanted, features
 from tasks.manifest import SIDES, Dataset
+from tasks.provenance import view_version
 from tasks.weights import Pretrained
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def frozen_extractor(net: Net, network: Network, output: Output, store: Path, se
 
     seed: what random weights hang on; pretrained ones do not.
     """
-    facts = [net.backbone, net.weights_sha256, net.image_size, net.crop, output]
+    facts = [net.backbone, net.weights_sha256, net.image_size, net.crop, output, view_version()]
     if net.weights_sha256 is None:
         facts.append(seed)
     key = durable.content_key(*facts, graphs.OPSET, network.boundary)

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pawloop import durable
-from pawloop.errors import TrainingError
+from pawloop.errors import DamagedVersionError, TrainingError
 from pawloop.image import Resize
 from pawloop.session import Session
 from pawloop.settings import usable_cores
@@ -71,22 +71,23 @@ def features(
     """Rows [N, …] in the order wanted: those kept are read, the others computed and kept.
 
     A part is written every 512 rows, so a run that is killed goes on from there. until: time of
-    `time.monotonic` after which no further part is written. Raises UnfinishedError then, and DatasetError for
-    a photo that has changed since its version was made.
+    `time.monotonic` after which no further photo is begun. Raises UnfinishedError then, with what is done
+    kept, and DatasetError for a photo that has changed since its version was made.
     """
     folder = dataset.store / "features" / extractor.key
     known = _known(folder, {row.key for row in wanted})
-    missing = [row for row in dict.fromkeys(wanted) if row.key not in known]
+    missing = list({row.key: row for row in wanted if row.key not in known}.values())
     if missing:
         folder.mkdir(parents=True, exist_ok=True)
         done = 0
-        for part in _computed(extractor, dataset, missing):
-            _write(folder, part)
-            known.update(part)
+        for part in _computed(extractor, dataset, missing, until):
+            if part:
+                _write(folder, part)
+                known.update(part)
             done += len(part)
             if on_progress:
                 on_progress(done, len(missing))
-            if done < len(missing) and time.monotonic() > until:
+            if len(part) < _PART_ROWS and done < len(missing):
                 raise UnfinishedError(f"the time was out after {done:,} of {len(missing):,} photos' features")
     return np.stack([known[row.key] for row in wanted])
 
@@ -94,16 +95,16 @@ def features(
 _Rows = dict[tuple[str, int], NDArray[np.float16]]
 
 
-def _computed(extractor: Extractor, dataset: Dataset, rows: list[Wanted]) -> Iterator[_Rows]:
-    session = Session(extractor.graph, threads=1)
+def _computed(extractor: Extractor, dataset: Dataset, rows: list[Wanted], until: float) -> Iterator[_Rows]:
+    session = _opened(extractor.graph)
 
     def one(row: Wanted) -> NDArray[np.float16]:
         pixels = augmented(dataset.read(row.photo), row.photo.id, row.view, extractor.rule)
         answer: NDArray[np.float32] = session.run(pixels[None], [extractor.output])[extractor.output][0]
         return answer.astype(np.float16)
 
-    def some(job: Sequence[Wanted]) -> list[NDArray[np.float16]]:
-        return [one(row) for row in job]
+    def some(job: Sequence[Wanted]) -> _Rows:
+        return {} if time.monotonic() > until else {row.key: one(row) for row in job}
 
     pool = ThreadPoolExecutor(usable_cores())
     try:
@@ -112,24 +113,30 @@ def _computed(extractor: Extractor, dataset: Dataset, rows: list[Wanted]) -> Ite
         pool.shutdown(cancel_futures=True)
 
 
-def _parts(
-    pool: Executor, some: Callable[[Sequence[Wanted]], list[NDArray[np.float16]]], rows: list[Wanted]
-) -> Iterator[_Rows]:
+def _parts(pool: Executor, some: Callable[[Sequence[Wanted]], _Rows], rows: list[Wanted]) -> Iterator[_Rows]:
     """Parts of the rows, each given while the next is computed, so that nobody waits for the disk."""
-    before: tuple[list[Wanted], Iterator[list[NDArray[np.float16]]]] | None = None
+    before: Iterator[_Rows] | None = None
     todo = iter(rows)
     while batch := list(islice(todo, _PART_ROWS)):
         jobs = [batch[start : start + _JOB_ROWS] for start in range(0, len(batch), _JOB_ROWS)]
         values = pool.map(some, jobs)
         if before:
-            yield _keyed(*before)
-        before = batch, values
+            yield _joined(before)
+        before = values
     if before:
-        yield _keyed(*before)
+        yield _joined(before)
 
 
-def _keyed(batch: list[Wanted], values: Iterable[list[NDArray[np.float16]]]) -> _Rows:
-    return {row.key: value for row, value in zip(batch, chain.from_iterable(values), strict=True)}
+def _joined(jobs: Iterable[_Rows]) -> _Rows:
+    return {key: value for job in jobs for key, value in job.items()}
+
+
+def _opened(graph: Path) -> Session:
+    try:
+        return Session(graph, threads=1)
+    except DamagedVersionError as error:
+        graph.unlink()
+        raise TrainingError(f"{error}. It is removed now; run again, which makes it anew") from None
 
 
 def _write(folder: Path, rows: _Rows) -> None:
@@ -151,7 +158,11 @@ def _write(folder: Path, rows: _Rows) -> None:
 def _known(folder: Path, keys: set[tuple[str, int]]) -> _Rows:
     found: _Rows = {}
     for path in sorted(folder.glob("part-*.parquet")):
-        names = pq.read_table(path, columns=["photo", "view"]).to_pydict()
+        try:
+            names = pq.read_table(path, columns=["photo", "view"]).to_pydict()
+        except pa.ArrowInvalid:  # cut off, as by a power failure: its rows are computed again
+            path.unlink()
+            continue
         rows = list(zip(names["photo"], names["view"], strict=True))
         if keys.isdisjoint(rows):
             continue

@@ -45,6 +45,10 @@ Precision = Literal["float32", "bfloat16"]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
+class DivergedError(TrainingError):
+    """The loss of a fine-tuning is not a number."""
+
+
 @dataclass(frozen=True)
 class Tuning:
     """Hyper-parameters of a fine-tuning.
@@ -76,12 +80,14 @@ class Curve:
     """What happened, an entry an epoch.
 
     validation_loss, validation_accuracy: of the blend, the log-loss in nats at the best temperature.
+    own_loss: the lower one of the averaged weights and of those halfway to them, each without the others.
     """
 
     seconds: list[float] = field(default_factory=list)
     train_loss: list[float] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
     validation_accuracy: list[float] = field(default_factory=list)
+    own_loss: list[float] = field(default_factory=list)
 
 
 class FineTuning:
@@ -110,8 +116,11 @@ class FineTuning:
 
     @property
     def best_loss(self) -> float:
-        """Lowest validation log-loss so far, in nats; infinite before the first epoch."""
-        return min(self.curve.validation_loss, default=math.inf)
+        """Lowest own loss so far, in nats; infinite before the first epoch.
+
+        By the blend's, one that has learnt nothing would have the first weights', and win many a race.
+        """
+        return min(self.curve.own_loss, default=math.inf)
 
     @property
     def since_best(self) -> int:
@@ -122,7 +131,7 @@ class FineTuning:
     def epoch(self, train: Activations, validation: Activations) -> None:
         """Train on each photo once; order and dropout hang on seed and epoch alone.
 
-        Raises TrainingError when the loss is not a number.
+        Raises DivergedError when the loss is not a number.
         """
         started = time.monotonic()
         dice = torch.Generator().manual_seed(1000 * self.seed + self.epochs)
@@ -132,7 +141,7 @@ class FineTuning:
         self.curve.seconds.append(round(time.monotonic() - started, 3))
 
     def step(self, inputs: Tensor, labels: Tensor, known: Tensor, kept: Tensor) -> float:
-        """Learn from one batch, as `batches` has it; its cross-entropy. Raises TrainingError as `epoch` does.
+        """Learn from one batch, as `batches` has it; its cross-entropy. Raises DivergedError as `epoch` does.
 
         Dropout (Srivastava et al. 2014) is drawn with the batch, so that a replay drops the same.
         The embedding is held near what it was (feature distillation; Romero et al. 2015, "FitNets"): what
@@ -143,7 +152,7 @@ class FineTuning:
             answers = self._last.head(embedding * kept)
         loss = functional.cross_entropy(answers.float(), labels, label_smoothing=self.tuning.smoothing)
         if not torch.isfinite(loss):
-            raise TrainingError(_DIVERGED)
+            raise DivergedError(_DIVERGED)
         self._optimiser.zero_grad(set_to_none=True)
         (loss + _KEEPS * _strayed(embedding.float(), known, self._last.head.weight)).backward()
         self._optimiser.step()
@@ -189,12 +198,15 @@ class FineTuning:
         self.precision = state["precision"]
 
     def _judge(self, validation: Activations) -> None:
+        own = []
         for share in (0.0, *SHARES) if self._blend.is_empty else SHARES:
             weights = self._on_the_way(share)
             _, loss = judged(_logits(self._with(weights), validation.values), validation.labels)
             if not np.isfinite(loss):
-                raise TrainingError(_DIVERGED)
+                raise DivergedError(_DIVERGED)
             self._blend.add(weights, loss, len(validation.labels))
+            own += [loss] if share else []
+        self.curve.own_loss.append(min(own))
         blended = _logits(self._with(self._blend.weights), validation.values)
         accuracy, loss = judged(blended, validation.labels)
         self.curve.validation_loss.append(loss)

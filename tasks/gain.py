@@ -74,7 +74,7 @@ def gain(search: Search, pair: tuple[Trial, Trial], on_progress: Progress) -> Ga
             (trial,), "always", problem.train.views, problem.tune.trial_s, problem.classes, search.seed
         )
         place = checkpoints(search, recipe)
-        contest = Contest(dataset, recipe, search.weights, place, on_progress)
+        contest = Contest(dataset, recipe, search.weights, place, on_progress, limit="[tune] trial_s")
         answers, labels = _answered(contest, contest.run()[0])
         shutil.rmtree(place)
         costs.append(incurred(labels, answers.decide(problem.costs), problem.costs))

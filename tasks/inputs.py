@@ -16,7 +16,7 @@ from pawloop.errors import TrainingError
 from tasks.extractors import Net, frozen_extractor
 from tasks.features import Extractor, Wanted, features
 from tasks.finetune import Activations
-from tasks.manifest import Dataset, Photo, Side, labels_of
+from tasks.manifest import SIDES, Dataset, Photo, Side, labels_of
 from tasks.recipe import Recipe
 
 _MOST_ACTIVATION_BYTES = 160 * 2**20  # what a budget of minutes can visit, and memory can hold
@@ -30,11 +30,11 @@ class Inputs:
     """
 
     def __init__(self, dataset: Dataset, recipe: Recipe, on_progress: Progress) -> None:
-        """Raises TrainingError when a side has no photos to train or choose by."""
+        """Raises TrainingError when a side has no photos to train, choose or judge by."""
         self.dataset, self.recipe, self.on_progress = dataset, recipe, on_progress
         self.left_out: list[str] = []
         self._photos: dict[Side, list[Photo]] = {}
-        for side in ("train", "validation"):
+        for side in SIDES:
             if not self.photos(side):
                 raise TrainingError(f"{dataset.name}: no {side} photos; add photos to the sources")
         self._activations: dict[Side, tuple[tuple[Net, int], Activations]] = {}

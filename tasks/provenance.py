@@ -8,30 +8,53 @@ from __future__ import annotations
 import hashlib
 import platform
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pawloop.settings import usable_cores
 
 _TREE = Path(__file__).resolve().parent.parent
+_LIBRARIES = ("numpy", "onnxruntime", "onnxruntime-openvino", "pillow", "torch", "torchvision")
+_MAKES_FEATURES = (
+    "export/backbone.py", "export/front.py", "export/onnx.py", "export/vision.py", "pawloop/image.py",
+    "pawloop/session.py", "tasks/augment.py",
+)  # fmt: skip
 _DECIDES = ("export", "tasks", "pawloop/image.py", "pawloop/session.py", "pawloop/decision.py")
 
 
 @cache
 def code_version() -> str:
-    """Hash (12 digits) of the sources that decide what a training gives, committed or not.
+    """Hash (12 digits) of the sources and libraries that decide what a training gives, committed or not.
 
     Neither the server's nor the flows' code is in it: another page is no reason to train again.
     """
-    total = hashlib.sha256()
-    for part in _DECIDES:
+    return _hashed(_DECIDES)
+
+
+@cache
+def view_version() -> str:
+    """As `code_version`, of what decides which features a frozen graph gives of a photo."""
+    return _hashed(_MAKES_FEATURES)
+
+
+def _hashed(parts: Sequence[str]) -> str:
+    total = hashlib.sha256("".join(f"{name} {_release(name)}\n" for name in _LIBRARIES).encode())
+    for part in parts:
         path = _TREE / part
         for source in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             total.update(source.relative_to(_TREE).as_posix().encode())
             total.update(source.read_bytes())
     return total.hexdigest()[:12]
+
+
+def _release(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:  # onnxruntime also comes by the names of its providers
+        return ""
 
 
 def machine() -> str:

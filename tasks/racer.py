@@ -17,11 +17,18 @@ from tasks.finetune import Activations, FineTuning
 from tasks.inputs import Inputs
 from tasks.manifest import Side
 from tasks.pace import Pace
+from tasks.recipe import Recipe
 from tasks.trials import Trial
 
 _PATIENCE = 4  # epochs without a better validation loss, after which a candidate is done
 _MOST_EPOCHS = 40
+CHECKPOINTS = "trial-*.pt"
 OnEpoch = Callable[[int, float], bool]
+
+
+def checkpoint(folder: Path, recipe: Recipe, trial: Trial) -> Path:
+    """Where a candidate's last epoch lies."""
+    return folder / CHECKPOINTS.replace("*", str(recipe.trials.index(trial)))
 
 
 class Racer:
@@ -42,7 +49,7 @@ class Racer:
         self.tuning = FineTuning(
             start.network, trial.tuning, inputs.recipe.seed, finetune.steps(photos), pace.precision
         )
-        self._checkpoint = folder / f"trial-{inputs.recipe.trials.index(trial)}.pt"
+        self._checkpoint = checkpoint(folder, inputs.recipe, trial)
         if self._checkpoint.exists():
             self.tuning.resume(self._checkpoint)
 
@@ -58,8 +65,8 @@ class Racer:
         return self.tuning.epochs >= self._most or not (is_patient and self._is_hopeful)
 
     def best_loss(self, epochs: int) -> float:
-        """Lowest validation log-loss, in nats, in so many of its first epochs."""
-        return min(self.tuning.curve.validation_loss[:epochs])
+        """Lowest own loss, in nats, in so many of its first epochs."""
+        return min(self.tuning.curve.own_loss[:epochs])
 
     def go_on(self, until: float) -> bool:
         """One more epoch; False when there is no time for it, or for what it learns from."""

@@ -27,6 +27,7 @@ from tasks.finetune import Curve
 from tasks.inputs import Progress
 from tasks.manifest import Dataset
 from tasks.provenance import machine, origin
+from tasks.racer import CHECKPOINTS
 from tasks.recipe import Recipe
 from tasks.weights import NETWORK_FILE, Pretrained
 
@@ -96,5 +97,5 @@ def _keep(folder: Path, entries: Sequence[Entry], contest: Contest, seconds: flo
         "machine": machine(),
     }
     durable.write_json(folder / _STORY, story)
-    for checkpoint in folder.glob("trial-*.pt"):
+    for checkpoint in folder.glob(CHECKPOINTS):
         checkpoint.unlink()

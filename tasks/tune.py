@@ -108,7 +108,8 @@ def search(found: Search, on_progress: Progress) -> None:
             raise
 
     def count(study: Study, _: FrozenTrial) -> None:
-        on_progress("trials", len(study.get_trials(deepcopy=False)), problem.tune.trials)
+        ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        on_progress("trials", len(ended), problem.tune.trials)
 
     if told < problem.tune.trials:
         asked.optimize(
@@ -214,7 +215,8 @@ def _trained(search: Search, trial: Trial, asked: optuna.Trial, deadline: float)
         asked.report(loss, epoch)
         return not asked.should_prune()
 
-    contest = Contest(search.dataset, recipe, search.weights, place, lambda *_: None, on_epoch)
+    limit = "[tune] trial_s" if seconds == problem.tune.trial_s else "what is left of [tune] budget_s"
+    contest = Contest(search.dataset, recipe, search.weights, place, lambda *_: None, on_epoch, limit)
     contest.deadline = deadline
     entries = contest.run()
     shutil.rmtree(place)

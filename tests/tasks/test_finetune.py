@@ -69,6 +69,12 @@ def test_kept_is_a_mean_of_first_halfway_and_last_weights_by_their_likelihood(
     assert min(float((one - best).abs().max()) for one in whole) < 1e-6
 
 
+def test_a_rate_far_too_high_loses_a_race_against_one_that_learns(network: Network) -> None:
+    wild, good = trained(network, 3.0), trained(network, 3e-3)
+    assert good.best_loss < wild.best_loss
+    assert wild.curve.validation_loss[-1] < wild.curve.own_loss[-1]  # in its blend are the first weights
+
+
 def test_a_rate_far_too_high_does_not_lose_what_was_there(network: Network) -> None:
     tuning, validation = trained(network, 0.1), activations(network, 48, 2)
     _, before = judged(finetune.logits(network, validation.values), validation.labels)

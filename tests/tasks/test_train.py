@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import signal
@@ -15,6 +16,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from export import onnx as graphs
 from pawloop import problem as problems
@@ -301,10 +303,150 @@ def test_a_night_tries_every_size_and_rate_and_says_what_had_to_wait(
     hurried = replace(recipe, fine_tune="auto", budget_s=0.01)
     story = train.train(dataset, hurried, [pretrained], "hurried").story
     assert [one["image_size"] for one in story["candidates"]] == [128]
-    assert "efficientnet_lite0 at 64 waits for the next night: the time was out after 16 of" in story["note"]
+    assert "efficientnet_lite0 at 64 waits for the next night: the time was out" in story["note"]
     rested = replace(hurried, fine_tune="never", budget_s=600)
     story = train.train(dataset, rested, [pretrained], "rested").story
     assert {one["image_size"] for one in story["candidates"]} == {128, 64, 96}
+
+
+def test_of_features_that_the_time_did_not_suffice_for_those_done_are_kept(
+    problem: Problem, dataset: Dataset, pretrained: Pretrained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = replace(recipes.plan(problem, [pretrained], 0).nets[0], image_size=160)
+    graph = extractors.frozen_extractor(net, net.network(pretrained, 2, 0), "embedding", dataset.store, 0)
+    wanted = [features.Wanted(photo, 0) for photo in dataset.photos("train")]
+    clock = itertools.count()
+    monkeypatch.setattr(features.time, "monotonic", lambda: next(clock))
+    with pytest.raises(features.UnfinishedError, match=r"after (8|16|24) of"):
+        features.features(graph, dataset, wanted, until=2.0)
+    monkeypatch.undo()
+    asked: list[int] = []
+    features.features(graph, dataset, wanted, lambda _, total: asked.append(total))
+    assert len(wanted) - 24 <= asked[0] <= len(wanted) - 8
+
+
+def test_a_damaged_part_or_graph_of_the_feature_store_is_made_anew(
+    problem: Problem, dataset: Dataset, pretrained: Pretrained
+) -> None:
+    net = replace(recipes.plan(problem, [pretrained], 0).nets[0], image_size=192)
+    network = net.network(pretrained, 2, 0)
+    wanted = [features.Wanted(photo, 0) for photo in dataset.photos("test")]
+
+    def made() -> NDArray[np.float16]:
+        graph = extractors.frozen_extractor(net, network, "embedding", dataset.store, 0)
+        return features.features(graph, dataset, wanted)
+
+    whole = made()
+    key = extractors.frozen_extractor(net, network, "embedding", dataset.store, 0).key
+    [part] = (dataset.store / "features" / key).iterdir()
+    part.write_bytes(part.read_bytes()[:-20])
+    graph = dataset.store / "extractors" / f"{key}.onnx"
+    graph.write_bytes(graph.read_bytes()[:-20])
+    with pytest.raises(TrainingError, match="It is removed now; run again"):
+        made()
+    assert np.array_equal(made(), whole)
+
+
+def test_another_decoder_or_library_makes_other_features(
+    problem: Problem, dataset: Dataset, pretrained: Pretrained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = recipes.plan(problem, [pretrained], 0).nets[0]
+    network = net.network(pretrained, 2, 0)
+    before = extractors.frozen_extractor(net, network, "embedding", dataset.store, 0).key
+    monkeypatch.setattr(extractors, "view_version", lambda: "of another Pillow")
+    assert extractors.frozen_extractor(net, network, "embedding", dataset.store, 0).key != before
+
+
+def test_a_candidate_without_time_leaves_the_others_going_and_is_named(
+    problem: Problem, dataset: Dataset, pretrained: Pretrained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(racer, "_MOST_EPOCHS", 3)
+    monkeypatch.setattr(contest, "measured_pace", lambda *_: ("float32", 1.0))
+    go_on = racer.Racer.go_on
+
+    def late(self: racer.Racer, until: float) -> bool:
+        return self.trial.net.image_size == 64 and go_on(self, until)
+
+    monkeypatch.setattr(racer.Racer, "go_on", late)
+    two = sections.Train(fine_tune="always", image_sizes=(96,), rates=(4e-4,), views=0, budget_s=600)
+    small = problem.model.model_copy(update={"image_size": 64})
+    recipe = recipes.plan(problem.model_copy(update={"train": two, "model": small}), [pretrained], 0)
+    story = train.train(dataset, recipe, [pretrained], "one is late").story
+    tuned = [one for one in story["candidates"] if one["name"] == "fine-tuned"]
+    assert [(one["image_size"], one["epochs"]) for one in tuned] == [(64, 3)]
+    assert "at 96" in story["note"]
+    assert "found no time for an epoch" in story["note"]
+
+
+def test_a_candidate_that_diverges_leaves_the_others_going_and_is_named(
+    problem: Problem, dataset: Dataset, pretrained: Pretrained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(racer, "_MOST_EPOCHS", 2)
+    monkeypatch.setattr(contest, "measured_pace", lambda *_: ("float32", 0.1))
+    two = sections.Train(fine_tune="always", rates=(4e-4, 1e-4), views=0, budget_s=600)
+    small = problem.model.model_copy(update={"image_size": 64})
+    recipe = recipes.plan(problem.model_copy(update={"train": two, "model": small}), [pretrained], 0)
+    epoch = finetune.FineTuning.epoch
+
+    def wild(self: finetune.FineTuning, *given: finetune.Activations) -> None:
+        if self.tuning.rate in diverging:
+            raise finetune.DivergedError("the loss is not a number")
+        epoch(self, *given)
+
+    monkeypatch.setattr(finetune.FineTuning, "epoch", wild)
+    diverging = {4e-4}
+    story = train.train(dataset, recipe, [pretrained], "one diverges").story
+    assert [one["tuning"]["rate"] for one in story["candidates"] if one["tuning"]] == [1e-4]
+    assert "the loss is not a number" in story["note"]
+    diverging |= {1e-4}
+    with pytest.raises(finetune.DivergedError):
+        train.train(dataset, recipe, [pretrained], "all diverge")
+
+
+def test_candidates_race_in_the_time_that_their_own_size_wants(
+    problem: Problem, dataset: Dataset, pretrained: Pretrained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(racer, "_MOST_EPOCHS", 2)
+    monkeypatch.setattr(contest, "measured_pace", lambda *_: ("float32", 20.0))
+    sizes = sections.Train(fine_tune="always", image_sizes=(128,), rates=(4e-4,), views=0, budget_s=200)
+    small = problem.model.model_copy(update={"image_size": 64})
+    recipe = recipes.plan(problem.model_copy(update={"train": sizes, "model": small}), [pretrained], 0)
+    race = contest.Contest(dataset, recipe, [pretrained], dataset.store, lambda *_: None)
+    entries = [race.frozen(net) for net in recipe.nets]
+    starts = sorted(entries, key=lambda entry: entry.validation_log_loss)
+    pace = racer.Pace("float32", 20.0, 10)
+    order = [next(trial for trial in recipe.trials if trial.net == entry.net) for entry in starts]
+    cheap_first = sorted(order, key=lambda trial: trial.net.cost)
+    assert race._admitted(cheap_first, pace, time.monotonic() + 200) == cheap_first[:1]  # 60 s and 240 s
+    assert race._admitted(cheap_first, pace, time.monotonic() + 400) == cheap_first
+
+
+def test_what_a_killed_run_learnt_is_gone_on_with_on_a_machine_that_is_slower_now(
+    problem: Problem, dataset: Dataset, pretrained: Pretrained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(racer, "_MOST_EPOCHS", 2)
+    monkeypatch.setattr(contest, "_GOOD_ENOUGH", 1.1)
+    auto = sections.Train(rates=(4e-4,), views=0, budget_s=600)
+    recipe = recipes.plan(problem.model_copy(update={"train": auto}), [pretrained], 0)
+
+    def killed(stage: str, *_: int) -> None:
+        if stage.startswith("fine-tuning"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train.train(dataset, recipe, [pretrained], "slower", killed)
+    monkeypatch.setattr(contest, "measured_pace", lambda *_: ("float32", 1e6))
+    story = train.train(dataset, recipe, [pretrained], "slower").story
+    assert [one["epochs"] for one in story["candidates"] if one["name"] == "fine-tuned"] == [2]
+
+
+def test_a_version_without_test_photos_is_told_before_anything_is_trained(
+    problem: Problem, dataset: Dataset, pretrained: Pretrained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = Dataset.photos
+    monkeypatch.setattr(Dataset, "photos", lambda self, side: [] if side == "test" else photos(self, side))
+    with pytest.raises(TrainingError, match="no test photos"):
+        train.train(dataset, recipes.plan(problem, [pretrained], 0), [pretrained], "untested")
 
 
 def test_the_worse_half_stops_after_each_round_also_when_the_race_is_killed_in_one(

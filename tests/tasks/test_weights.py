@@ -189,6 +189,16 @@ def test_what_was_saved_in_the_place_of_weights_is_told(content: bytes, said: st
         weights.read(path)
 
 
+@pytest.mark.parametrize(
+    "content", [b"\x80\x02abcdef", b"\x80\x02(.", b"\x80\x02R.", b"PK\x03\x04" + bytes(40)]
+)
+def test_a_damaged_pickle_is_told(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "net.pth"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"net\.pth: (not readable as weights|holds more than tensors)"):
+        weights.read(path)
+
+
 def test_tensors_without_names_are_no_weights(tmp_path: Path) -> None:
     torch.save({0: torch.zeros(2)}, tmp_path / "w.pth")
     with pytest.raises(WeightsError, match="no plain state dict"):
