@@ -24,7 +24,9 @@ experiments = typer.Typer(help="Every candidate that was trained: what went in, 
 @experiments.command("list")
 def list_experiments(
     problem: ProblemName = None,
-    parquet: Annotated[Path | None, typer.Option(help="Also write all columns to this file.")] = None,
+    parquet: Annotated[
+        Path | None, typer.Option(help="Also write all columns to this file.", dir_okay=False)
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """All candidates of judged retrains and all trials of searches, newest first.
@@ -34,7 +36,7 @@ def list_experiments(
     from tasks.experiments import SHOWN, shown, write_parquet
 
     found = _found(problem)[::-1]
-    if parquet:
+    if parquet and found:
         write_parquet(found, parquet)
         talk.print(f"{len(found)} rows in {parquet}", markup=False, soft_wrap=True)
     if as_json:

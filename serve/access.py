@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import re
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from fastapi import Request
 from starlette.datastructures import Headers
@@ -85,6 +85,18 @@ class Keys:
         digest = hashlib.sha256(_as_sent(key)).hexdigest().encode()
         # All are compared, each in constant time, so that time tells nothing.
         return sum(hmac.compare_digest(digest, known) for known in self._digests) > 0
+
+
+def document(schema: dict[str, Any]) -> None:  # Any: OpenAPI
+    """Write into an OpenAPI document how a key is shown, and for which calls."""
+    schema["components"]["securitySchemes"] = {
+        "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+        "bearer": {"type": "http", "scheme": "bearer"},
+    }
+    for path, calls in schema["paths"].items():
+        if path not in PUBLIC:
+            for call in calls.values():
+                call["security"] = [{"key": []}, {"bearer": []}]
 
 
 class SameOrigin:

@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from serve import problems
+from serve import access, problems
 from serve.infer import infer
 from serve.metrics import Metrics
 from serve.predict import predict
@@ -43,6 +43,12 @@ class Application(FastAPI):
     def __init__(self, *, has_keys: bool, **options: Any) -> None:  # Any: FastAPI's own
         super().__init__(**options)
         self._has_keys = has_keys
+
+    def openapi(self) -> dict[str, Any]:  # Any: OpenAPI
+        """The document of what can be asked, with the ways to show a key where one is wanted."""
+        if self.openapi_schema is None and self._has_keys:
+            access.document(super().openapi())
+        return super().openapi()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one call."""

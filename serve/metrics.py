@@ -10,7 +10,7 @@ from bisect import bisect_left
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve import problems, state
@@ -117,7 +117,7 @@ class Counted:
             metrics.count(route, _known(scope["method"]), status)
 
 
-@router.get("/metrics", response_model=None, responses={200: {"content": {"text/plain": {}}}})
+@router.get("/metrics", response_class=PlainTextResponse, responses=problems.responses(401))
 async def metrics(request: Request) -> Response:
     """Requests by outcome, latencies, the model in service, swaps, refusals, losses.
 

@@ -58,6 +58,8 @@ def formulate(name: str, photos: str, store: Path, folder_of_problems: Path = pr
     Raises SourceError when fewer than two classes are found, ProblemFileError when the name is taken
     by another problem.
     """
+    if not photos.strip():
+        raise SourceError("no photos are named; name a folder with a folder per class, or another source")
     source = str(Path(photos).expanduser().resolve()) if is_path(photos) else photos
     path = folder_of_problems / f"{name}.toml"
     if path.exists():

@@ -52,10 +52,12 @@ async function watchModel() {
 }
 
 async function ask(files) {
+  let last = shown;
   for (const file of files) {
     const entry = { file, url: URL.createObjectURL(file), answer: null, trouble: null, corrected: null };
-    shown = entry;
-    show(entry);
+    // Who went back to an earlier photo meanwhile stays there: its buttons must not become another's.
+    if (shown === last) show(entry);
+    last = entry;
     await answer(entry);
     history.unshift(entry);
     if (shown === entry) show(entry);

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from pawloop.errors import ServerError
+from pawloop.settings import Settings
 from serve.access import read_keys
+from serve.app import create_app
 from tests import published
 from tests.serve.running import running, settings
 
@@ -39,6 +41,17 @@ def test_a_page_of_another_site_may_not_call(tmp_path: Path) -> None:
         own = client.post("/predict", content=RED, headers={"origin": server.url})
         assert own.status_code == 200
         assert "access-control-allow-origin" not in own.headers
+
+
+def test_the_document_says_how_a_key_is_shown(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(f"me:{hashlib.sha256(b'secret').hexdigest()}\n")
+    schema = create_app(Settings(_env_file=None, api_keys=keys)).openapi()
+    assert schema["components"]["securitySchemes"]["key"]["name"] == "x-api-key"
+    assert {"key": []} in schema["paths"]["/predict"]["post"]["security"]
+    assert "security" not in schema["paths"]["/healthz"]["get"]
+    assert set(schema["paths"]["/metrics"]["get"]["responses"]["200"]["content"]) == {"text/plain"}
+    assert "securitySchemes" not in create_app(Settings(_env_file=None)).openapi()["components"]
 
 
 @pytest.mark.parametrize("content", ["", "# nobody\n", "minka:short\n", f"minka {'0' * 64}\n"])
