@@ -57,9 +57,13 @@ def test_a_taken_port_is_named_with_its_setting() -> None:
 
 
 def test_what_carries_the_mark_is_ended_whatever_group_it_is_in() -> None:
-    code = "import time; time.sleep(60)"
+    code = "import time; print('up', flush=True); time.sleep(60)"
     environment = os.environ | {stack.MARK: "a-test"}
-    with subprocess.Popen([sys.executable, "-c", code], env=environment, start_new_session=True) as stray:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, start_new_session=True, stdout=subprocess.PIPE
+    ) as stray:
+        assert stray.stdout is not None
+        assert stray.stdout.readline()  # until then it has its parent's environment
         stack.end_all("a-test")
         stray.wait(10)
         assert not psutil.pid_exists(stray.pid)
