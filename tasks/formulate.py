@@ -6,6 +6,7 @@ Knows the names of class folders and TOML. Knows nothing about pixels.
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 
 from pawloop import durable
@@ -94,7 +95,7 @@ def _classes(source: str, store: Path) -> list[str]:
             "such as photos/cat/1.jpg and photos/dog/1.jpg"
         )
     for label in found:
-        if not label.isprintable():
+        if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in label):
             raise SourceError(f"{source}: the name of the folder {label!r} is no text; rename it")
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -81,3 +82,15 @@ def test_what_is_neither_folder_nor_zip_is_told(tmp_path: Path) -> None:
         formulate("mine", str(tmp_path / "x.txt"), tmp_path)
     with pytest.raises(SourceError, match="no such folder"):
         formulate("mine", str(tmp_path / "none"), tmp_path)
+
+
+def test_a_class_folder_whose_name_is_no_text_is_told(tmp_path: Path) -> None:
+    source = photos(tmp_path / "photos", "cat", "d\u00f6g \u00a0x")
+    (source / "cat").rename(os.fsdecode(bytes(source) + b"/c\xfft"))
+    with pytest.raises(SourceError, match=r"the name of the folder 'c\\udcfft' is no text; rename it"):
+        formulate("animals", str(source), tmp_path)
+
+
+def test_photos_that_are_not_named_are_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no photos are named"):
+        formulate("animals", " ", tmp_path)
