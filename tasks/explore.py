@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Final
 
@@ -169,7 +170,7 @@ def _markdown(
     for label in problem.classes[:_SUMMARY_CLASSES]:
         places = _places(kept.filter(pc.equal(kept["label"], label)).slice(0, 12))
         url = sheets.png_url(sheets.sheet(dataset, places, 64, 12))
-        parts.append(f"**{label}**\n\n![{label}]({url})")
+        parts.append(f"**{escape(label)}**\n\n![{escape(label)}]({url})")
         if sum(len(part.encode()) + 2 for part in parts) > _SUMMARY_BYTES:
             parts.pop()
             break

@@ -73,18 +73,19 @@ def judge(
             differences[f"{name} against the {rival.name}"] = difference[rows & ~rival.seen]
     if rivals:
         bars += _slices(differences, asked)
-    return _verdict(bars, paired)
+    return _verdict(bars, paired, asked.margin)
 
 
 @dataclass(frozen=True)
 class _Paired:
-    """enough: photos that would show it to be no worse; None where it seems worse by more than the margin."""
+    """enough: photos that would show it to be no worse; None past ten millions. mean: of the extra cost."""
 
     bars: list[Bar]
     is_worse: bool
     is_proven: bool
     enough: int | None
     count: int
+    mean: float = 0.0
 
 
 def _against(rival: Rival, difference: NDArray[np.float64], costs: Costs, asked: Gate) -> _Paired:
@@ -103,7 +104,7 @@ def _against(rival: Rival, difference: NDArray[np.float64], costs: Costs, asked:
     )
     is_proven = high <= asked.margin
     needed = 0 if is_proven else _enough(difference, largest, asked.margin)
-    return _Paired([bar], low > 0, is_proven, needed, len(difference))
+    return _Paired([bar], low > 0, is_proven, needed, len(difference), float(difference.mean()))
 
 
 def _enough(difference: NDArray[np.float64], largest: float, margin: float) -> int | None:
@@ -158,7 +159,7 @@ def _slices(differences: Mapping[str, NDArray[np.float64]], asked: Gate) -> list
     return [told, *bars]
 
 
-def _verdict(bars: list[Bar], paired: list[_Paired]) -> Verdict:
+def _verdict(bars: list[Bar], paired: list[_Paired], margin: float) -> Verdict:
     undecided = {bar.name for pair in paired if not pair.is_proven for bar in pair.bars}
     failed = [bar for bar in bars if bar.passed is False and bar.name not in undecided]
     worse = [pair for pair in paired if pair.is_worse and not pair.is_proven]
@@ -173,6 +174,8 @@ def _verdict(bars: list[Bar], paired: list[_Paired]) -> Verdict:
             f"{max(known)} test photos would be enough, if it is not"
             if len(known) == len(needed)
             else "it seems worse by more than the margin, but not surely"
+            if any(pair.mean > margin for pair in unsure)
+            else "more than ten million would be needed: the margin is too small for what mistakes cost"
         )
         return Verdict(
             outcome="cannot tell",

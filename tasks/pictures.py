@@ -18,6 +18,7 @@ from pawloop.image import upright
 from tasks.manifest import Dataset
 from tasks.mistakes import worst
 from tasks.occlusion import Occlusion
+from tasks.plots import shortened
 from tasks.variants import Judged
 
 _TILE: Final = 120
@@ -72,7 +73,15 @@ def _tiles(
 
 
 def _said(classes: Sequence[str], label: int, probability: float, true: int) -> str:
-    return f"said {classes[label]} {probability:.0%}\nis {classes[true]}"
+    return f"{_fitted(f'{probability:.0%} ', classes[label])}\n{_fitted('is ', classes[true])}"
+
+
+def _fitted(before: str, name: str) -> str:
+    """As much of a name's beginning and end as a tile is wide."""
+    most = len(name)
+    while _FONT.getlength(before + shortened(name, most)) > _TILE - 4 and most > 6:
+        most -= 1
+    return before + shortened(name, most)
 
 
 def _told(drop: NDArray[np.floating]) -> str:

@@ -10,6 +10,7 @@ import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib import rcParams
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
@@ -19,9 +20,12 @@ from tasks.evaluate import Bin, Evaluation
 from tasks.intervals import wilson_all
 from tasks.robustness import Robustness
 
+rcParams["text.parse_math"] = False  # names of classes may hold dollars
+
 _DPI = 80
 _COLOURS = ("#c2511c", "#4477aa", "#228833", "#aa3377", "#ccbb44", "#66ccee")
 _NAMED_CURVES = len(_COLOURS)
+_NAMED_CLASSES = 40
 _ACCENT, _QUIET = "#c2511c", "#8a8178"
 
 
@@ -40,9 +44,16 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> bytes:
     axes = figure.add_subplot()
     axes.imshow(share, cmap="Oranges", vmin=0, vmax=1)
     ticks = range(len(classes))
-    axes.set_xticks(ticks, classes, rotation=45 if len(classes) > 2 else 0, ha="center")
-    axes.set_yticks(ticks, classes)
     axes.set(xlabel="answered", ylabel="true class")
+    if len(classes) > _NAMED_CLASSES:  # neither names nor counts could be read
+        axes.set(xticks=[], yticks=[])
+        return png(figure)
+    names = [shortened(name) for name in classes]
+    axes.set_yticks(ticks, names)
+    if len(classes) > 2:
+        axes.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor")
+    else:
+        axes.set_xticks(ticks, names)
     for row, column in np.argwhere(counts > 0):
         colour = "white" if share[row, column] > 0.6 else "black"
         axes.text(column, row, counts[row, column], ha="center", va="center", color=colour)
@@ -108,9 +119,10 @@ def one_against_all(
         areas = ("", "")
         if name in named:
             one = tested[name]
-            areas = (f"{name} {one.roc_auc:.3f}", f"{name} {one.average_precision:.3f}")
-        left.plot(*roc(scores, is_class), label=areas[0], drawstyle="steps-post", **style)
-        right.plot(*precision_recall(scores, is_class), label=areas[1], **style)
+            known = in_legend(name)
+            areas = (f"{known} {one.roc_auc:.3f}", f"{known} {one.average_precision:.3f}")
+        left.plot(*roc(scores, is_class), label=areas[0], **style)
+        right.plot(*precision_recall(scores, is_class), label=areas[1], drawstyle="steps-pre", **style)
     left.set(xlabel="share of others taken for it", ylabel="recall", title="ROC (area)")
     right.set(xlabel="recall", ylabel="precision", title="Precision and recall (average precision)")
     for axes in (left, right):
@@ -160,6 +172,17 @@ def curves(curve: Mapping[str, Sequence[float]]) -> bytes | None:
     right.plot(epochs, curve["validation_accuracy"], color=_ACCENT)
     right.set(xlabel="epoch", ylabel="validation accuracy")
     return png(figure)
+
+
+def in_legend(name: str) -> str:
+    """A name as a legend shows it, which leaves out what begins with an underscore."""
+    return f" {name}" if name.startswith("_") else name
+
+
+def shortened(name: str, most: int = 24) -> str:
+    """A name of so many letters at most, its beginning and its end."""
+    half = most // 2
+    return name if len(name) <= most else f"{name[: half - 1]}…{name[1 - half :]}"
 
 
 def png(figure: Figure) -> bytes:

@@ -50,9 +50,10 @@ def slices(photos: Sequence[Photo]) -> dict[str, NDArray[np.bool_]]:
     for name, numbers in measured.items():
         values = np.array(numbers)
         low, high = np.quantile(values, [1 / 3, 2 / 3])
-        found[f"low {name}"] = values <= low
-        found[f"high {name}"] = values >= high
-    return {name: rows for name, rows in found.items() if not rows.all()}
+        # Where a third holds the values of the next one, too, those beyond its border are still apart.
+        found[f"low {name}"] = values <= low if low < high else values < low
+        found[f"high {name}"] = values >= high if low < high else values > high
+    return {name: rows for name, rows in found.items() if rows.any() and not rows.all()}
 
 
 def sliced(

@@ -187,3 +187,15 @@ def test_a_slice_that_is_wholly_worse_fails_beside_five_hundred_others() -> None
     slices = {f"class {n}": np.arange(len(labels)) // 100 == n for n in range(500)}
     refused = verdict(mine, labels, [rival("champion (version 1)", theirs)], slices)
     assert "slice class 0 against the champion (version 1)" in refused.summary
+
+
+def test_equal_models_whose_mistakes_cost_thousands_are_not_called_worse() -> None:
+    labels = labelled()
+    mine, theirs = (np.where(np.eye(2)[labels] > 0, 0.98, 0.02).astype(np.float32) for _ in range(2))
+    mine[:3], theirs[10:13] = mine[:3, ::-1], theirs[10:13, ::-1]
+    dear = Costs(((0.0, 1000.0), (1000.0, 0.0)), ask=50.0)
+    challenger = Challenger(Answers.of(mine), SOME, FileFacts(0.0, megabytes=10.0))
+    found = judge(challenger, labels, [rival("champion (version 1)", theirs)], {}, dear, ASKED)
+    assert found.outcome == "cannot tell"
+    assert "seems worse" not in found.summary
+    assert "more than ten million" in found.summary

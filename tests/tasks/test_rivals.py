@@ -45,6 +45,16 @@ def test_a_champion_that_is_the_best_on_newer_photos_becomes_the_anchor(tmp_path
     assert Rivals({1: anchor, 2: champion}).best(3, told(0, 0, 1, 0), COSTS) == 2
 
 
+def test_photos_that_one_was_trained_on_do_not_make_it_look_better(tmp_path: Path) -> None:
+    asked = Rivals(
+        {1: kept(tmp_path, 1, told(0, 0, 0, 0), seen=(0, 1)), 2: kept(tmp_path, 2, told(0, 0, 1, 1))}
+    )
+    assert asked.accuracies() == {
+        "version 1, on the 2 photos that it was not trained on": 0.0,
+        "version 2": 1.0,
+    }
+
+
 def test_photos_that_one_of_them_was_trained_on_decide_nothing(tmp_path: Path) -> None:
     mostly = Rivals({1: kept(tmp_path, 1, told(0, 0, 1, 0), seen=(0, 1, 2))})
     assert mostly.best(2, told(1, 1, 0, 1), COSTS) == 2

@@ -46,6 +46,14 @@ def test_what_all_photos_share_is_no_slice() -> None:
     assert slices(same) == {}
 
 
+def test_the_few_photos_beyond_a_size_that_most_share_are_a_slice() -> None:
+    sizes = [200] * 80 + [400] * 10
+    some = [Photo("0", "", "", "c", "test", "own", side, side, PHOTOS[0].statistics) for side in sizes]
+    found = slices(some)
+    assert found["high pixels"].tolist() == [side == 400 for side in sizes]
+    assert "low pixels" not in found
+
+
 def test_a_model_that_fails_small_photos_is_seen() -> None:
     found = sliced(answers(wrong=10), LABELS, slices(PHOTOS), COSTS)
     low_pixels = next(one for one in found if one.name == "low pixels")
