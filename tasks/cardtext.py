@@ -50,17 +50,21 @@ def metrics_markdown(card: Card) -> str:
 
 
 def classes_markdown(metrics: Numbers) -> str:
-    """Precision, recall and areas of each class against all others, the class of least recall first."""
+    """Precision, recall and areas of each class against all others, the class of least recall first.
+
+    Classes without a test photo come last, and have no recall.
+    """
+    order = sorted(metrics["classes"].items(), key=lambda item: (not item[1]["count"], item[1]["recall"]))
     rows = [
         (
             name,
             one["count"],
             _with_interval(one, "precision", 3),
-            _with_interval(one, "recall", 3),
+            _with_interval(one, "recall", 3) if one["count"] else "–",
             _with_interval(one, "roc_auc", 3),
             _with_interval(one, "average_precision", 3),
         )
-        for name, one in sorted(metrics["classes"].items(), key=lambda item: item[1]["recall"])
+        for name, one in order
     ]
     return table(("class", "test photos", "precision", "recall", "ROC area", "average precision"), rows)
 

@@ -70,7 +70,7 @@ class Rivals:
         return min(cost, key=lambda one: cost[one])
 
     def accuracies(self) -> dict[str, float]:
-        """Accuracy by name, on the test photos that each was not trained on; those without one are left out."""
+        """Accuracy by name, on the test photos that each was not trained on; who has none is left out."""
         found = {}
         for one in self.asked.values():
             told, labels, seen = one.load()

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from pawloop.decision import Costs
 from tasks import charts, pictures, plots
 from tasks.answer import Answers
-from tasks.cardtext import table
+from tasks.cardtext import classes_markdown, table
 from tasks.evaluate import evaluate
 
 ODD = ("price_$1_to_$5", "_background", "a\\b^{c} %", "<unknown>")
@@ -69,3 +69,12 @@ def test_a_caption_is_as_wide_as_its_tile_and_keeps_both_ends_of_a_name() -> Non
 
 def test_a_cell_of_a_card_is_text_and_nothing_else() -> None:
     assert table(("class",), [("<b>|x\ny",)]).splitlines()[-1] == "| &lt;b>\\|x y |"
+
+
+def test_a_class_without_test_photos_has_no_recall_and_comes_last() -> None:
+    probabilities = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.2, 0.7, 0.1]], np.float32)
+    costs = Costs(tuple(tuple(float(a != b) for a in range(3)) for b in range(3)), ask=0.5)
+    found = evaluate(Answers.of(probabilities), np.array([0, 1, 0]), ("cat", "dog", "cow"), costs)
+    rows = classes_markdown(found.for_card()).splitlines()[2:]
+    assert [row.split(" | ")[0] for row in rows] == ["| cat", "| dog", "| cow"]
+    assert rows[-1].split(" | ")[3] == "–"
