@@ -21,8 +21,10 @@ from pawloop.settings import Settings
 from tests import published
 
 TERMINAL = """
+import signal
 import sys
 from pathlib import Path
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which whoever runs the tests may have ignored
 from flows import stack, up
 from pawloop.settings import Settings
 stack.TREE = Path(sys.argv[1])

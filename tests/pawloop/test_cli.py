@@ -222,8 +222,12 @@ def test_a_server_that_is_not_there_is_told_once_for_many_photos(shell: Shell, u
 
 @pytest.mark.e2e
 def test_ctrl_c_ends_a_retrain_and_its_passing_prefect_server(shell: Shell) -> None:
+    as_on_a_terminal = (  # whoever runs the tests may have the signal ignored
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from pawloop.cli import main; main()"
+    )
     with subprocess.Popen(
-        [BIN, "retrain"],
+        [sys.executable, "-c", as_on_a_terminal, "retrain"],
         cwd=shell.folder,
         env=shell.environment,
         stdout=subprocess.PIPE,
