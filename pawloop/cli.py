@@ -9,9 +9,11 @@ import contextlib
 import io
 import logging
 import os
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -216,16 +218,43 @@ def _beside_prefect(settings: machine.Settings) -> Iterator[None]:
     os.environ["PREFECT_API_URL"] = url
     if found is settings:  # who answers at the usual address then follows another store
         os.environ["PAWLOOP_SERVER_URL"] = settings.server_url
-    _leave_known_errors_to_main()
-    if is_up:
+    with _interrupts_as_such(), contextlib.nullcontext() if is_up else _passing_server():
         yield
-        return
+
+
+@contextlib.contextmanager
+def _interrupts_as_such() -> Iterator[None]:
+    """Let Ctrl-C end the command as such, whatever Prefect makes of it between two of its steps."""
+    came: list[int] = []
+
+    def interrupted(number: int, _: FrameType | None) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    _leave_known_errors_to_main(came)
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, interrupted)
+    try:
+        yield
+    except Exception:
+        if came:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def _passing_server() -> Iterator[None]:
     from prefect.settings import (
         PREFECT_API_URL,
         PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
         PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
         temporary_settings,
     )
+
+    from flows import stack
 
     passing = {
         PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True,
@@ -237,12 +266,12 @@ def _beside_prefect(settings: machine.Settings) -> Iterator[None]:
         yield
 
 
-def _leave_known_errors_to_main() -> None:
-    """Print nothing of errors that `main` explains; Prefect's UI has their tracebacks."""
+def _leave_known_errors_to_main(interrupts: Sequence[int]) -> None:
+    """Print nothing of errors that `main` explains, or that an interrupt led to; Prefect's UI has them."""
     import prefect.main  # noqa: F401  (sets up Prefect's logging)
 
     def is_news(record: logging.LogRecord) -> bool:
-        if record.exc_info and isinstance(record.exc_info[1], PawloopError | OSError):
+        if record.exc_info and (interrupts or isinstance(record.exc_info[1], PawloopError | OSError)):
             return False
         return not str(record.msg).startswith("Finished in state Failed")
 
