@@ -5,9 +5,11 @@ Knows the order in which things come up and what to say of it. Knows nothing abo
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 import httpx
 from honcho.environ import parse_procfile
 from honcho.manager import Manager
+from honcho.printer import Printer
 
 from flows import stack
 from pawloop import problem as problems
@@ -45,7 +48,7 @@ def _run(settings: Settings, name: str) -> int:
     stack.check_ports(settings)
     environment = stack.environment(settings)
     os.environ.update(environment)
-    manager = Manager()
+    manager = Manager(_Lines(sys.stdout))
     for part, command in parse_procfile((stack.TREE / "Procfile").read_text()).processes.items():
         manager.add_process(part, command, env=dict(os.environ), cwd=str(Path.cwd()))
     story = _Story(settings, name, manager)
@@ -56,6 +59,14 @@ def _run(settings: Settings, name: str) -> int:
     finally:
         stack.end_all(environment[stack.MARK])
     return 0 if manager.returncode in (0, 130, 143, None) and not story.has_failed else 1
+
+
+class _Lines(Printer):  # type: ignore[misc]  # honcho has no types
+    """Honcho's, also where a signal comes in the middle of a line: its handler writes one, too."""
+
+    def write(self, *given: Any, **named: Any) -> None:  # Any: honcho's own
+        with contextlib.suppress(RuntimeError):
+            super().write(*given, **named)
 
 
 def _stop_with_the_terminal() -> None:
