@@ -191,11 +191,11 @@ def doctor(problem: ProblemName = None, as_json: Json = False) -> None:
     from pawloop.doctor import examine
 
     try:
-        from serve.run import require_startable
+        from serve.run import require_usable
     except ImportError:  # examine tells which packages lack
         findings = examine(problem)
     else:
-        findings = examine(problem, require_startable)
+        findings = examine(problem, require_usable)
     if as_json:
         print_json([vars(finding) for finding in findings])
     for finding in [] if as_json else findings:
@@ -237,6 +237,7 @@ def _interrupts_as_such() -> Iterator[None]:
         signal.signal(signal.SIGINT, interrupted)
     try:
         yield
+    # whatever Prefect's half-done step raised in the interrupt's place
     except Exception:
         if came:
             raise KeyboardInterrupt from None

@@ -46,11 +46,11 @@ class Finding:
 
 
 def examine(
-    name: str | None = None, require_startable: Callable[[Settings], None] | None = None
+    name: str | None = None, require_usable: Callable[[Settings], None] | None = None
 ) -> list[Finding]:
     """Everything worth knowing of this installation, in the order of a person's questions.
 
-    name: of the problem, instead of `PAWLOOP_PROBLEM`. require_startable: raises PawloopError for settings
+    name: of the problem, instead of `PAWLOOP_PROBLEM`. require_usable: raises PawloopError for settings
     that no server starts with; None where the server is not installed.
     """
     findings = [_python(), *_packages()]
@@ -60,8 +60,8 @@ def examine(
         return [*findings, Finding("bad", str(error))]
     findings += [*_sources(settings), *_store(settings)]
     try:
-        if require_startable:
-            require_startable(settings)
+        if require_usable:
+            require_usable(settings)
     except PawloopError as error:
         findings.append(Finding("bad", f"the server does not start: {error}"))
     try:

@@ -95,8 +95,8 @@ class Settings(BaseSettings):
     @field_validator("timezone")
     @classmethod
     def _a_zone(cls, name: str) -> str:
-        known = zoneinfo.available_timezones()  # none where a machine has no list of them
-        if name and known and name not in known:
+        known = zoneinfo.available_timezones() if name else set()  # none where a machine has no list of them
+        if known and name not in known:
             raise ValueError("must be a name such as Europe/Berlin")
         return name
 

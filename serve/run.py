@@ -101,18 +101,23 @@ def _serve(
 
 
 def require_startable(settings: Settings, *, is_local: bool = False) -> None:
-    """Raise ServerError or SettingsError for settings that no server starts with: door, keys, provider.
+    """Raise ServerError for a door that is open unmeant, SettingsError for a provider that is not installed.
 
     is_local: whether nobody from another machine can call, whatever PAWLOOP_HOST says.
     """
     if not is_local:
         refuse_open_door(settings)
-    if settings.api_keys:
-        from serve.access import read_keys  # FastAPI with it, which else is imported beside the model
-
-        read_keys(settings.api_keys)
     if settings.provider != "auto":
         require_provider(settings.provider)
+
+
+def require_usable(settings: Settings) -> None:
+    """As `require_startable`, and for API keys that cannot be used, which a server finds as it starts."""
+    require_startable(settings)
+    if settings.api_keys:
+        from serve.access import read_keys
+
+        read_keys(settings.api_keys)
 
 
 def refuse_open_door(settings: Settings) -> None:

@@ -21,12 +21,13 @@ _MOST_ROWS = 60  # of one table, so that the card of a thousand classes stays a 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A Markdown table; of very many rows the first."""
     lines = [header, ["---"] * len(header), *rows[:_MOST_ROWS]]
-    text = "\n".join("| " + " | ".join(map(_plain, row)) + " |" for row in lines)
+    text = "\n".join("| " + " | ".join(map(plain, row)) + " |" for row in lines)
     more = len(rows) - _MOST_ROWS
     return text + (f"\n\n{more} more are in `card.json`." if more > 0 else "")
 
 
-def _plain(cell: object) -> str:
+def plain(cell: object) -> str:
+    """A cell of a Markdown table, with what would break it escaped."""
     return str(cell).replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import NamedTuple
 
+from tasks.cardtext import plain
+
 _STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
 body { max-width: 70rem; margin: 0 auto; padding: 1rem; }
@@ -67,11 +69,7 @@ def listed(items: Iterable[str]) -> str:
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A Markdown table; what would break its cells is escaped."""
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(_plain(value) for value in line) + " |" for line in lines)
-
-
-def _plain(value: object) -> str:
-    return _text(value).replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+    return "\n".join("| " + " | ".join(plain(_text(value)) for value in line) + " |" for line in lines)
 
 
 def _cell(value: object) -> str:
