@@ -12,15 +12,20 @@ import signal
 import socket
 import sys
 import threading
-from contextlib import closing, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from types import FrameType
+from typing import TYPE_CHECKING, Final
 
 from pawloop import problem
 from pawloop.errors import ServerError
 from pawloop.session import require_provider
 from pawloop.settings import Settings
 from serve import calls, loading, memory
+
+if TYPE_CHECKING:
+    import uvicorn
 
 log = logging.getLogger(__name__)
 
@@ -44,16 +49,14 @@ def run(
     """
     memory.arrange()
     take_descriptors()
-    _end_quietly()
+    ending = _Ending()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     name = problem.load(settings.problem).name
     require_startable(settings, is_local=uds is not None)
-    if uds:
-        require_free(uds)
-    with nullcontext() if uds else closing(listen(settings.host, settings.port)) as listener:
+    with listening_at(uds) if uds else closing(listen(settings.host, settings.port)) as listener:
         head_start = loading.HeadStart(settings, name)
         try:
-            _serve(settings, head_start, listener, uds, root_path, forwarded_allow_ips)
+            _serve(settings, head_start, listener, ending, root_path, forwarded_allow_ips)
         finally:
             head_start.take()  # or a thread in onnxruntime's C++ would abort the process at its end
 
@@ -61,8 +64,8 @@ def run(
 def _serve(
     settings: Settings,
     head_start: loading.HeadStart,
-    listener: socket.socket | None,
-    uds: Path | None,
+    listener: socket.socket,
+    ending: _Ending,
     root_path: str,
     forwarded_allow_ips: str | None,
 ) -> None:
@@ -74,7 +77,6 @@ def _serve(
     app = create_app(settings, head_start)
     config = uvicorn.Config(
         calls.Logged(app) if settings.access_log else app,
-        uds=None if uds is None else str(uds),
         root_path=root_path,
         http=Lane,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
@@ -89,13 +91,11 @@ def _serve(
         timeout_graceful_shutdown=_LAST_ANSWERS_S,
         backlog=_BACKLOG,
     )
-    server = uvicorn.Server(config)
-    if listener is None:
-        log.info("Pawloop serves at %s", uds)
-        server.run()
-    else:
-        log.info("%s", _addresses(settings.host, listener.getsockname()[1], root_path))
-        server.run([listener])
+    server = ending.server = uvicorn.Server(config)
+    if ending.is_asked:
+        return
+    log.info("%s", _addresses(settings.host, listener, root_path))
+    server.run([listener])
     if not server.started:
         raise ServerError("the server did not start; the lines above say why")
 
@@ -162,18 +162,36 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def require_free(path: Path) -> None:
-    """Raise ServerError where no Unix socket can be had at this path, or another server answers there."""
-    try:
-        if path.is_socket() and not _is_answered(path):
-            path.unlink()  # left by a server that was killed
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.bind(str(path))
-        path.unlink()
-    except OSError as error:
-        raise ServerError(
-            f"cannot listen on {path}: {error.strerror or error}; stop what uses it, or name another --uds"
-        ) from None
+@contextmanager
+def listening_at(path: Path) -> Iterator[socket.socket]:
+    """A Unix socket that every user of this machine may call, taken away again at the end.
+
+    Raises ServerError where none can be had at this path, or another server answers there.
+    """
+    with socket.socket(socket.AF_UNIX) as listener:
+        try:
+            if path.is_socket() and not _is_answered(path):
+                path.unlink()  # left by a server that was killed
+            listener.bind(str(path))
+            path.chmod(0o666)  # a proxy in front runs as somebody else
+            listener.listen(_BACKLOG)
+            mine = _identity(path)
+        except OSError as error:
+            raise ServerError(
+                f"cannot listen on {path}: {error.strerror or error}; "
+                "stop what uses it, or name another --uds"
+            ) from None
+        try:
+            yield listener
+        finally:
+            with suppress(OSError):
+                if _identity(path) == mine:  # a successor may have it while the last answers went out
+                    path.unlink()
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns
 
 
 def _is_answered(path: Path) -> bool:
@@ -181,11 +199,23 @@ def _is_answered(path: Path) -> bool:
         return caller.connect_ex(str(path)) == 0
 
 
-def _end_quietly() -> None:
-    """Let uvicorn, which raises the signal that ended it once more at the end, find nobody to kill."""
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: None)
+class _Ending:
+    """Hears SIGINT and SIGTERM before uvicorn does, and at its end, when uvicorn raises them once more.
+
+    server: the uvicorn.Server to end, as soon as there is one.
+    """
+
+    def __init__(self) -> None:
+        self.is_asked = False
+        self.server: uvicorn.Server | None = None
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self._hear)
+
+    def _hear(self, _number: int, _frame: FrameType | None) -> None:
+        self.is_asked = True
+        if self.server:
+            self.server.should_exit = True
 
 
 def _is_loopback(host: str) -> bool:
@@ -195,7 +225,10 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _addresses(host: str, port: int, root_path: str) -> str:
+def _addresses(host: str, listener: socket.socket, root_path: str) -> str:
+    address = listener.getsockname()
+    if isinstance(address, str):
+        return f"Pawloop serves at {address}"
     name = f"[{host}]" if ":" in host else host
-    url = f"http://{name}:{port}{root_path}"
+    url = f"http://{name}:{address[1]}{root_path}"
     return f"Pawloop serves at {url} (page), {url}/docs (API)"

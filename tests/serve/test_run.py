@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from pawloop.errors import ServerError
-from serve.run import listen, refuse_open_door, require_free, take_descriptors
+from serve.run import listen, listening_at, refuse_open_door, take_descriptors
 from tests import published
 from tests.serve.running import settings, until
 
@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @contextmanager
-def process(folder: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """`python -m serve` on a free port, and its address."""
+def starting(folder: Path, *command: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """`python -m COMMAND`, else `python -m serve`, on a free port, just begun."""
     values = {
         "PAWLOOP_STORE": str(folder / "store"),
         "PAWLOOP_PROBLEM": str(published.problem_file(folder)),
@@ -32,18 +32,25 @@ def process(folder: Path, **environment: str) -> Iterator[tuple[subprocess.Popen
         **environment,
     }
     started = subprocess.Popen(
-        [sys.executable, "-m", "serve"], cwd=ROOT, env={**os.environ, **values},
+        [sys.executable, "-m", *(command or ["serve"])], cwd=ROOT, env={**os.environ, **values},
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
+        yield started
+    finally:
+        started.kill()
+        started.communicate()
+
+
+@contextmanager
+def process(folder: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`python -m serve` that answers, and its address."""
+    with starting(folder, **environment) as started:
         assert started.stderr
         found = re.search(r"http://\S+?:\d+", started.stderr.readline())
         assert found
         until(lambda: _answers(found[0]))
         yield started, found[0]
-    finally:
-        started.kill()
-        started.communicate()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -75,16 +82,34 @@ def test_a_unix_socket_is_taken_only_where_nobody_answers(tmp_path: Path) -> Non
     left = tmp_path / "left.sock"
     with socket.socket(socket.AF_UNIX) as killed:
         killed.bind(str(left))
-    require_free(left)
+    with listening_at(left):
+        refused = pytest.raises(ServerError, match=r"left\.sock: Address already in use")
+        with refused, listening_at(left):
+            pass
+        assert left.stat().st_mode & 0o777 == 0o666
     assert not left.exists()
-    with socket.socket(socket.AF_UNIX) as alive:
-        alive.bind(str(left))
-        alive.listen()
-        with pytest.raises(ServerError, match=r"left\.sock: Address already in use"):
-            require_free(left)
-        assert left.exists()
-    with pytest.raises(ServerError, match=r"nowhere/x\.sock: No such file"):
-        require_free(tmp_path / "nowhere" / "x.sock")
+    missing = pytest.raises(ServerError, match=r"nowhere/x\.sock: No such file")
+    with missing, listening_at(tmp_path / "nowhere" / "x.sock"):
+        pass
+
+
+def test_a_server_that_ends_leaves_its_successors_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "x.sock"
+    ending = listening_at(path)
+    ending.__enter__().close()
+    with listening_at(path):
+        ending.__exit__(None, None, None)
+        assert path.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_the_model_loads_ends_the_server_too(tmp_path: Path, number: signal.Signals) -> None:
+    published.champion(tmp_path / "store")
+    with starting(tmp_path, "pawloop.cli", "serve", "--uds", str(tmp_path / "s")) as started:
+        until((tmp_path / "s").exists)
+        started.send_signal(number)
+        assert started.wait(15) == 0
+    assert not (tmp_path / "s").exists()
 
 
 def test_a_taken_port_is_named() -> None:
