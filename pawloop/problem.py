@@ -81,6 +81,12 @@ class Problem(Section):
                 raise ValueError(f'[cost] "{true}" taken for "{true}" is no mistake and costs 0')
             if min(row.values(), default=0.0) < 0:
                 raise ValueError(f'[cost] a mistake about "{true}" has a negative cost')
+        dearest = float(self.costs.matrix.max())
+        if self.cost.ask > dearest:
+            raise ValueError(
+                f"[cost] ask = {self.cost.ask:g} is dearer than any mistake (at most {dearest:g}): nobody "
+                f"would be asked, but unfamiliar photos would cost it; ask = {dearest:g} never asks, either"
+            )
         return self
 
     @property

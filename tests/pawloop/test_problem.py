@@ -51,6 +51,7 @@ def test_an_unknown_key_names_the_nearest_known_one(tmp_path: Path) -> None:
         (GOOD + "[cost]\nmistake = { cat = 4 }\n", "is no matrix"),
         (GOOD + "[cost]\nmistake = { cat = { dog = nan } }\n", "finite number"),
         (GOOD + "[cost]\nask = inf\n", "finite number"),
+        (GOOD + "[cost]\nask = 1000\n", "is dearer than any mistake (at most 1)"),
         (GOOD + "[gate]\nminimum_recal = 0.1\n", 'did you mean "minimum_recall"'),
         (GOOD + "[model]\nimage_size = 225\n", "multiple of 32"),
         (GOOD + '[model]\nbackbone = "resnet"\n', "mobilenet_v3_large"),
