@@ -12,9 +12,10 @@ from typing import Final
 import numpy as np
 from matplotlib import colormaps
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from pawloop.image import upright
+from tasks.fonts import font
 from tasks.manifest import Dataset
 from tasks.mistakes import worst
 from tasks.occlusion import Occlusion
@@ -25,7 +26,8 @@ _TILE: Final = 120
 _CAPTION: Final = 32
 _HEADING: Final = 20
 _GAP: Final = 4
-_FONT = ImageFont.load_default(12)
+_FONT_SIZE: Final = 10
+_LINE: Final = 14
 _QUALITY: Final = 72
 
 
@@ -79,7 +81,8 @@ def _said(classes: Sequence[str], label: int, probability: float, true: int) -> 
 def _fitted(before: str, name: str) -> str:
     """As much of a name's beginning and end as a tile is wide."""
     most = len(name)
-    while _FONT.getlength(before + shortened(name, most)) > _TILE - 4 and most > 6:
+    letters = font(before + name, _FONT_SIZE)
+    while letters.getlength(before + shortened(name, most)) > _TILE - 4 and most > 6:
         most -= 1
     return before + shortened(name, most)
 
@@ -102,13 +105,14 @@ def _heated(photo: Image.Image, drop: NDArray[np.floating]) -> Image.Image:
 def _tile(photo: Image.Image, caption: str) -> Image.Image:
     tile = Image.new("RGB", (_TILE, _TILE + _CAPTION), "white")
     tile.paste(photo, ((_TILE - photo.width) // 2, (_TILE - photo.height) // 2))
-    ImageDraw.Draw(tile).multiline_text((2, _TILE + 1), caption, "black", _FONT, spacing=1)
+    for number, line in enumerate(caption.split("\n")):
+        ImageDraw.Draw(tile).text((2, _TILE + 1 + number * _LINE), line, "black", font(line, _FONT_SIZE))
     return tile
 
 
 def _heading(text: str) -> Image.Image:
     line = Image.new("RGB", (4 * (_TILE + _GAP), _HEADING), "white")
-    ImageDraw.Draw(line).text((2, 2), text, "black", _FONT)
+    ImageDraw.Draw(line).text((2, 2), text, "black", font(text, _FONT_SIZE))
     return line
 
 

@@ -17,9 +17,11 @@ from PIL import Image
 
 from tasks.curves import precision_recall, risk_by_coverage, roc
 from tasks.evaluate import Bin, Evaluation
+from tasks.fonts import families
 from tasks.intervals import wilson_all
 from tasks.robustness import Robustness
 
+rcParams["font.family"] = list(families())
 rcParams["text.parse_math"] = False  # names of classes may hold dollars
 
 _DPI = 80

@@ -11,6 +11,7 @@ from tasks import charts, pictures, plots
 from tasks.answer import Answers
 from tasks.cardtext import classes_markdown, table
 from tasks.evaluate import evaluate
+from tasks.fonts import font
 
 ODD = ("price_$1_to_$5", "_background", "a\\b^{c} %", "<unknown>")
 
@@ -64,7 +65,7 @@ def test_a_caption_is_as_wide_as_its_tile_and_keeps_both_ends_of_a_name() -> Non
     first, second = said.splitlines()
     assert first.startswith("97% americ")
     assert first.endswith("terrier")
-    assert all(pictures._FONT.getlength(line) <= 120 for line in (first, second))
+    assert all(font(line, 10).getlength(line) <= 120 for line in (first, second))
 
 
 def test_a_cell_of_a_card_is_text_and_nothing_else() -> None:
