@@ -233,8 +233,8 @@ def _waits(attempts: int) -> Iterator[float]:
 
 def _wait_s(outcome: _Outcome, waits: Iterator[float]) -> float | None:
     """How long to wait before the same is asked again, or None where that would change nothing."""
-    if isinstance(outcome, httpx.UnsupportedProtocol):
-        return None
+    if isinstance(outcome, httpx.UnsupportedProtocol | httpx.ReadTimeout):
+        return None  # a server that is at work would begin a second time
     if isinstance(outcome, httpx.TransportError):
         return next(waits, None)
     if outcome.status_code != 503:
@@ -249,6 +249,11 @@ def _understood(response: _Outcome, url: str) -> Prediction:
     if isinstance(response, httpx.TransportError):
         if isinstance(response, httpx.UnsupportedProtocol):
             raise UnreachableError(f"{url} is no address of a server; one starts with http://") from response
+        if isinstance(response, httpx.ReadTimeout):
+            waited_s = response.request.extensions["timeout"]["read"]
+            raise ServerError(
+                f"{url} did not answer within {waited_s:g} s; give the client a larger timeout_s"
+            ) from response
         raise UnreachableError(f"{url} cannot be reached: {response}; is the server running?") from response
     if response.status_code in (404, 405):
         raise ServerError(

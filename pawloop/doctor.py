@@ -23,7 +23,8 @@ from sqlalchemy.exc import ArgumentError
 from pawloop import durable, running
 from pawloop import problem as problems
 from pawloop import settings as machine
-from pawloop.errors import PawloopError, nearest
+from pawloop.errors import JournalError, PawloopError, nearest
+from pawloop.journal import Journal
 from pawloop.problem import Problem
 from pawloop.registry import Registry
 from pawloop.sections import is_path
@@ -58,7 +59,7 @@ def examine(
         settings = machine.load()
     except PawloopError as error:
         return [*findings, Finding("bad", str(error))]
-    findings += [*_sources(settings), *_store(settings)]
+    findings += [*_sources(settings), *_store(settings), *_journal(settings)]
     try:
         if require_usable:
             require_usable(settings)
@@ -127,6 +128,18 @@ def _store(settings: Settings) -> Iterator[Finding]:
     kind: Literal["good", "bad"] = "good" if free_gb > _LITTLE_DISK_GB else "bad"
     hint = "" if kind == "good" else "; free some, or set PAWLOOP_STORE to a larger disk"
     yield Finding(kind, f"store {store}: {free_gb:.0f} GB free{hint}")
+
+
+def _journal(settings: Settings) -> Iterator[Finding]:
+    if settings.journal_url is None:
+        yield Finding("told", "the journal is off: no answer is noted, and no correction taken")
+    elif settings.journal and not settings.journal.startswith("sqlite"):  # one that is no file in reach
+        try:
+            Journal(settings.journal_url).close()
+        except JournalError as error:
+            yield Finding("bad", str(error))
+        else:
+            yield Finding("good", "the journal's database answers and can be written")
 
 
 def _photos(problem: Problem) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ and the folder of kept photos. Knows nothing about threads, servers or what is l
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -135,13 +135,16 @@ class Journal:
         Raises JournalError when it cannot be reached or written.
         """
         self._where = url.rpartition("@")[2]  # a password is nobody's business
+        self._file: Path | None = None
         with self._translated():
             self._engine = create_engine(url)
             if self._engine.dialect.name == "sqlite":
                 event.listen(self._engine, "connect", _be_durable)
                 if self._engine.url.database:
-                    Path(self._engine.url.database).parent.mkdir(parents=True, exist_ok=True)
+                    self._file = Path(self._engine.url.database)
+                    self._file.parent.mkdir(parents=True, exist_ok=True)
             _metadata.create_all(self._engine)
+        self._opened = _identities(self._file)
 
     def add(self, predictions: Sequence[Prediction], labels: Sequence[Label] = ()) -> None:
         """Write all of it in one transaction. Raises JournalError with nothing written."""
@@ -238,6 +241,22 @@ class Journal:
             names = ("journal_mode", "synchronous", "busy_timeout")
             return {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in names}
 
+    def is_in_place(self) -> bool:
+        """Whether the file of an SQLite journal still is the one that was opened.
+
+        SQLite writes on into a file that somebody moved, replaced or deleted, where it may be lost.
+        """
+        return self._file is None or _identity(self._file) == self._opened[self._file]
+
+    def abandon(self) -> None:
+        """Let go of a file that is no longer in its place, and leave nothing of it to the one that is."""
+        with suppress(SQLAlchemyError), self._engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.close()
+        for path, identity in self._opened.items():
+            if path != self._file and identity and _identity(path) == identity:
+                path.unlink(missing_ok=True)  # SQLite would replay it into the new file
+
     def close(self) -> None:
         """Let go of the database."""
         self._engine.dispose()
@@ -257,6 +276,20 @@ class Journal:
                 f"the journal {self._where} cannot be used: {reason}; see that the disk has room and the "
                 "folder can be written, or set PAWLOOP_JOURNAL"
             ) from error
+
+
+def _identities(file: Path | None) -> dict[Path, tuple[int, int] | None]:
+    """Of an SQLite file and the two that it keeps beside it."""
+    paths = [] if file is None else [file, *(file.with_name(file.name + end) for end in ("-wal", "-shm"))]
+    return {path: _identity(path) for path in paths}
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _row(entry: Prediction | Label) -> dict[str, object]:

@@ -73,6 +73,11 @@ class Settings(BaseSettings):
     api_keys: Path | None = Field(
         None, description="File of API keys, one `name:sha256-of-key` a line; empty asks for none."
     )
+    hosts: str = Field(
+        "",
+        description="Names under which pages reach this server through a proxy, comma separated; others than "
+        "this machine's are refused where anybody on it may call without a key.",
+    )
     admin_token: str = Field("", description="Token for calls that change the server's state.")
     open: bool = Field(False, description="1 allows an address other than loopback without API keys.")
     access_log: bool = Field(False, description="1 writes a line of JSON a call to stdout.")
@@ -91,6 +96,15 @@ class Settings(BaseSettings):
         if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0):
             raise ValueError("must be an address such as http://127.0.0.1:8000")
         return url.rstrip("/")
+
+    @field_validator("journal")
+    @classmethod
+    def _a_database(cls, url: str) -> str:
+        if url.strip().lower() == "off":
+            return "off"
+        if url and "://" not in url:
+            raise ValueError("must be `off` or an SQLAlchemy URL such as sqlite:////data/journal.db")
+        return url
 
     @field_validator("timezone")
     @classmethod

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 import re
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from fastapi import Request
 from starlette.datastructures import Headers
@@ -18,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pawloop.errors import ServerError
+from pawloop.settings import Settings
 from serve import problems
 
 # What answers nothing about anybody's photos: the page's shell asks for the key.
@@ -100,20 +103,47 @@ def document(schema: dict[str, Any]) -> None:  # Any: OpenAPI
 
 
 class SameOrigin:
-    """Middleware: 403 for calls that change or cost something, made by another site's page."""
+    """Middleware: 403 for calls that change or cost something, made by another site's page.
 
-    def __init__(self, app: ASGIApp) -> None:
+    hosts: names that this server has besides its addresses; None believes any. A page may have its own
+    name point here once it is loaded (DNS rebinding), and then Origin and Host are the same.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: frozenset[str] | None = None) -> None:
         self.app = app
+        self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the call through, or answer it."""
-        if scope["type"] == "http" and scope["method"] not in _READING and _is_foreign(scope):
+        if scope["type"] == "http" and scope["method"] not in _READING and self._is_foreign(scope):
             refusal = HTTPException(
-                403, "pages of other sites may not call this server; a proxy in front must pass Host on"
+                403,
+                "pages of other sites may not call this server; a proxy in front must pass Host on, and "
+                "PAWLOOP_HOSTS name it",
             )
             await problems.response(refusal, scope)(scope, receive, send)
             return
         await self.app(scope, receive, send)
+
+    def _is_foreign(self, scope: Scope) -> bool:
+        origin = host = b""
+        for name, value in scope["headers"]:
+            if name == b"origin":
+                origin = value
+            elif name == b"host":
+                host = value
+        if not origin:
+            return False  # not a browser, or a browser of old that sends none for its own page
+        if origin.partition(b"://")[2].lower() != host.lower():
+            return True
+        return self._hosts is not None and not _is_known(host.decode("latin-1"), self._hosts)
+
+
+def hosts(settings: Settings) -> frozenset[str] | None:
+    """The names by which pages may call; None for any, where a key is wanted or everybody is welcome."""
+    if settings.api_keys or settings.open:
+        return None
+    return frozenset(name.strip().lower() for name in settings.hosts.split(",") if name.strip())
 
 
 def require_admin(request: Request, token: str) -> None:
@@ -140,13 +170,16 @@ def _as_sent(value: str) -> bytes:
     return value.encode("latin-1")
 
 
-def _is_foreign(scope: Scope) -> bool:
-    origin = host = b""
-    for name, value in scope["headers"]:
-        if name == b"origin":
-            origin = value
-        elif name == b"host":
-            host = value
-    if not origin:
-        return False  # not a browser, or a browser of old that sends none for its own page
-    return origin.partition(b"://")[2].lower() != host.lower()
+def _is_known(host: str, names: frozenset[str]) -> bool:
+    """Whether a Host header tells an address, this machine or a name that no stranger gave it."""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    if name in names or name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

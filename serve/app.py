@@ -56,7 +56,7 @@ def create_app(settings: Settings, head_start: HeadStart | None = None) -> FastA
     problems.install(app)
     for part in (predict, feedback, models, health, metrics, v2, infer, page):
         app.include_router(part.router)
-    app.add_middleware(access.SameOrigin)
+    app.add_middleware(access.SameOrigin, hosts=access.hosts(settings))
     if settings.api_keys:
         app.add_middleware(access.Keys, names=access.read_keys(settings.api_keys))
     app.add_middleware(metrics.Counted)

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from pawloop.errors import nearest
 from pawloop.sections import same_form
 from serve import problems, state, uploads
+from serve.parsing import parsed
 from serve.routes import Bare
 
 router = APIRouter(route_class=Bare, tags=["feedback"])
@@ -66,11 +67,7 @@ async def feedback(request: Request) -> Response:
 
 
 def _correction(content: bytes, classes: tuple[str, ...]) -> Correction:
-    try:
-        value = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise HTTPException(400, f"the body is not JSON: {error}") from None
-    match value:
+    match parsed(content, "the body"):
         case {"id": str(given), "label": str(label)}:
             pass
         case _:

@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from pawloop.decision import decide
-from serve import asking, problems, state, tensors, uploads
+from serve import asking, calls, problems, state, tensors, uploads
 from serve.answer import examined
 from serve.engine import Done
 from serve.loading import Serving
@@ -69,6 +69,7 @@ Batch = NDArray[np.uint8] | list[bytes]
 
 _WORTH_COMPRESSING_BYTES: Final = 1024
 _PARSED_ON_THE_LOOP_BYTES: Final = 1 << 16
+_WRITTEN_ON_THE_LOOP_VALUES: Final = 1 << 14
 _WINDOW_BITS: Final = {"gzip": 31, "deflate": 15}
 
 
@@ -116,8 +117,9 @@ async def infer(request: Request) -> Response:
             parts[index] = done.value
 
     await asking.each(len(parts), live.engine.thread_count, ask)
-    body, header_length = _written(serving, call, wanted, parts, ids)
-    return _compressed(request, body, header_length)
+    write = partial(_response, request, serving, call, wanted, parts, ids)
+    values = len(parts) * sum(np.size(parts[0][name]) for name in names)
+    return await asyncio.to_thread(write) if values > _WRITTEN_ON_THE_LOOP_VALUES else write()
 
 
 def alone(serving: Serving, call: tensors.Call) -> tuple[bytes, int | None]:
@@ -129,6 +131,17 @@ def alone(serving: Serving, call: tensors.Call) -> tuple[bytes, int | None]:
     pixels = batch[0]
     assert not isinstance(pixels, bytes)
     return _written(serving, call, wanted, [_run(serving, pixels, tuple(wanted))], [""])
+
+
+def _response(
+    request: Request,
+    serving: Serving,
+    call: tensors.Call,
+    wanted: Mapping[str, tensors.Asked],
+    parts: list[dict[str, Tensor]],
+    ids: list[str],
+) -> Response:
+    return _compressed(request, *_written(serving, call, wanted, parts, ids))
 
 
 def _written(
@@ -219,6 +232,7 @@ async def _examined(
     done = await asking.result(live.engine, lambda _: look(), deadline, request)
     made, raw = done.value
     live.note(photo, Done(made, done.waited_s, done.worked_s))
+    calls.tell(request.scope, made.id)
     tensors_of: dict[str, Tensor] = {name: raw[name] for name in names if name != "label"}
     return {**tensors_of, "label": [made.label.encode()]} if "label" in names else tensors_of, made.id
 
@@ -243,11 +257,20 @@ def _joined(parts: list[dict[str, Tensor]], name: str) -> Tensor:
 
 def _compressed(request: Request, body: bytes, header_length: int | None) -> Response:
     headers = {} if header_length is None else {tensors.HEADER_LENGTH: str(header_length)}
-    accepted = request.headers.get("accept-encoding", "").lower()
-    coding = next((name for name in _WINDOW_BITS if name in accepted), None)
+    accepted = request.headers.get("accept-encoding", "")
+    coding = next((name for name in _WINDOW_BITS if _is_accepted(name, accepted)), None)
     if coding and len(body) >= _WORTH_COMPRESSING_BYTES:
         deflater = zlib.compressobj(1, zlib.DEFLATED, _WINDOW_BITS[coding])
         body = deflater.compress(body) + deflater.flush()
         headers["Content-Encoding"] = coding
     kind = "application/json" if header_length is None else "application/octet-stream"
     return Response(body, headers=headers, media_type=kind)
+
+
+def _is_accepted(coding: str, said: str) -> bool:
+    """Whether an Accept-Encoding header names a coding, and not with the weight 0 (RFC 9110, 12.5.3)."""
+    for entry in said.lower().replace(" ", "").split(","):
+        name, _, weight = entry.partition(";q=")
+        if name == coding:
+            return not weight or weight.strip("0.") != ""
+    return False

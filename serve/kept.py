@@ -6,10 +6,12 @@ Knows the folder `<store>/photos/journal`. Knows nothing about who asks or why.
 from __future__ import annotations
 
 import logging
+import math
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pawloop.settings import Settings
 
@@ -17,6 +19,9 @@ if TYPE_CHECKING:  # SQLAlchemy is imported late, as serve.recorder tells
     from pawloop.journal import Journal
 
 log = logging.getLogger(__name__)
+
+_OLD_S: Final = 600.0
+_OLD_WHEN_FULL_S: Final = 30.0
 
 
 class KeptPhotos:
@@ -26,7 +31,8 @@ class KeptPhotos:
         self.folder = settings.store / "photos" / "journal"
         self._share = settings.keep_photos
         self._quota_bytes = settings.keep_photos_mb * 10**6
-        self._used_bytes: int | None = None
+        self._used_bytes = 0
+        self._measured_at = -math.inf
         self._unsettled: list[Path] = []
         self._has_told = False
 
@@ -44,10 +50,10 @@ class KeptPhotos:
             return False
         path = self.path(photo_id)
         if not path.exists():
-            used = self._used()
+            self._measure(_OLD_S)
             path.parent.mkdir(parents=True, exist_ok=True)
             _write(path, content)
-            self._used_bytes = used + len(content)
+            self._used_bytes += len(content)
             self._unsettled.append(path)
         return True
 
@@ -64,12 +70,14 @@ class KeptPhotos:
 
     def shrink(self, journal: Journal) -> None:
         """Delete the oldest photos that nobody labelled, until a tenth of the quota is free again."""
-        if self._used() <= self._quota_bytes:
+        self._measure(_OLD_WHEN_FULL_S if self._used_bytes > self._quota_bytes else _OLD_S)
+        if self._used_bytes <= self._quota_bytes:
+            self._has_told = False
             return
-        while self._used() > 0.9 * self._quota_bytes:
+        while self._used_bytes > 0.9 * self._quota_bytes:
             gone = []
             for photo_id in journal.forgettable():
-                if self._used() <= 0.9 * self._quota_bytes:
+                if self._used_bytes <= 0.9 * self._quota_bytes:
                     break
                 gone.append(photo_id)
                 path = self.path(photo_id)
@@ -93,13 +101,21 @@ class KeptPhotos:
     def _delete(self, path: Path) -> None:
         size = path.stat().st_size
         path.unlink()
-        if self._used_bytes is not None:
-            self._used_bytes -= size
+        self._used_bytes -= size
 
-    def _used(self) -> int:
-        if self._used_bytes is None:
-            self._used_bytes = sum(path.stat().st_size for path in self.folder.glob("*/*"))
-        return self._used_bytes
+    def _measure(self, old_s: float) -> None:
+        """Look again at the folder after so long: people and other servers write and delete there, too."""
+        now = time.monotonic()
+        if now - self._measured_at > old_s:
+            self._used_bytes = sum(_size(path) for path in self.folder.glob("*/*"))
+            self._measured_at = now
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # somebody deleted it meanwhile
+        return 0
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from pawloop.errors import PhotoError
-from serve import asking, problems, state, uploads
+from serve import asking, calls, problems, state, uploads
 from serve.answer import Answer, answer
 from serve.engine import Done
 from serve.routes import Bare
@@ -135,6 +135,7 @@ async def _asked(live: Live, request: Request, deadline: float, photo: bytes | P
     work = partial(answer, photo=photo, max_pixels=live.settings.max_pixels)
     done: Done[Answer] = await asking.result(live.engine, work, deadline, request)
     live.note(photo, done)
+    calls.tell(request.scope, done.value.id)
     return done.value
 
 

@@ -32,6 +32,7 @@ _MANY_BYTES: Final = _LIMIT_BYTES // 4  # then the thread does not sleep on
 _BATCH: Final = 512
 _BATCH_S: Final = 0.25
 _OPEN_AFTER_S: Final = 1.0
+_FILES_TRIED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class Recorder:
         self._hurry = threading.Event()
         self._stopping = False
         self._pending_bytes = 0
+        self._in_hand = 0
         self._counting = threading.Lock()
         self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
         if self.is_on:
@@ -100,12 +102,16 @@ class Recorder:
         self._hurry.set()
         return written
 
-    def stop(self, timeout_s: float = 10.0) -> None:
-        """Write what is left, then end the thread."""
-        if self.is_on:
-            self._stopping = True
-            self._hurry.set()
-            self._thread.join(timeout_s)
+    def stop(self, timeout_s: float = 12.0) -> None:
+        """Write what is left, then end the thread. What a disk or a lock does not let be written is told."""
+        if not self.is_on:
+            return
+        self._stopping = True
+        self._hurry.set()
+        self._thread.join(timeout_s)
+        left = len(self._queue) + self._in_hand
+        if self._thread.is_alive() and left:
+            log.error("the journal is locked or too slow: %d answers and corrections are lost", left)
 
     def _write(self) -> None:
         self._hurry.wait(_OPEN_AFTER_S)
@@ -116,7 +122,10 @@ class Recorder:
                 self._hurry.wait(_BATCH_S)
             self._hurry.clear()
             if self._queue:
-                self._commit(self._taken())
+                entries = self._taken()
+                self._in_hand = len(entries)
+                self._commit(entries)
+                self._in_hand = 0
 
     def _taken(self) -> list[_Answered | _Judged]:
         count = min(len(self._queue), _BATCH)
@@ -126,17 +135,12 @@ class Recorder:
         answered = [entry for entry in entries if isinstance(entry, _Answered)]
         judged = [entry for entry in entries if isinstance(entry, _Judged)]
         try:
-            journal = self._open()
-            journal.add([self._prediction(entry) for entry in answered], [_label(entry) for entry in judged])
+            journal = self._added(
+                [self._prediction(entry) for entry in answered], [_label(entry) for entry in judged]
+            )
         # whatever happens to a disk or a database, the thread stays for what comes next
         except Exception as error:
-            log.exception("%d predictions and %d labels could not be written", len(answered), len(judged))
-            self._kept.take_back()
-            failure = error if isinstance(error, JournalError) else JournalError(str(error))
-            with self._counting:
-                self.lost += len(answered)
-            for entry in judged:
-                entry.written.set_exception(failure)
+            self._lose(answered, judged, error)
         else:
             for entry in judged:
                 entry.written.set_result(None)
@@ -145,6 +149,25 @@ class Recorder:
         with self._counting:
             self._pending_bytes -= sum(len(entry.photo) for entry in answered)
 
+    def _added(self, predictions: list[Prediction], labels: list[Label]) -> Journal:
+        """The journal, once the file that stands in its place holds these."""
+        for _ in range(_FILES_TRIED):
+            journal = self._open()
+            journal.add(predictions, labels)
+            if journal.is_in_place():
+                return journal
+        raise JournalError("the journal's file is moved, replaced or deleted again and again")
+
+    def _lose(self, answered: list[_Answered], judged: list[_Judged], error: Exception) -> None:
+        is_known = isinstance(error, JournalError)
+        lost = f"{len(answered)} predictions and {len(judged)} labels could not be written: "
+        log.error("%s%s", lost if answered or judged else "", error, exc_info=not is_known)
+        self._kept.take_back()
+        with self._counting:
+            self.lost += len(answered)
+        for entry in judged:
+            entry.written.set_exception(error if is_known else JournalError(str(error)))
+
     def _make_room(self, journal: Journal) -> None:
         try:
             self._kept.shrink(journal)
@@ -152,6 +175,10 @@ class Recorder:
             log.exception("no room could be made in %s", self._kept.folder)
 
     def _open(self) -> Journal:
+        if self._journal is not None and not self._journal.is_in_place():
+            log.warning("the journal's file was moved, replaced or deleted; what stands there now is opened")
+            self._journal.abandon()
+            self._journal = None
         if self._journal is None:
             from pawloop.journal import Journal
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Final
@@ -18,12 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
 
+from serve.parsing import parsed
+
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 MAX_PHOTOS: Final = 1000
 _MOST_VALUES: Final = 1 << 31
 _MOST_DIMENSIONS: Final = 16
 _LONGEST_US: Final = 10**15
 _MOST_DIGITS: Final = 9
+_VALUES_AT_ONCE: Final = 4096
 
 Tensor = NDArray[np.uint8] | NDArray[np.float32] | list[bytes]
 
@@ -75,16 +78,15 @@ def read(content: bytes, header_length: int | None) -> Call:
     size = len(content) if header_length is None else header_length
     if not 0 <= size <= len(content):
         raise HTTPException(400, f"{HEADER_LENGTH} says {size}, the body has {len(content)} bytes")
-    try:
-        value = json.loads(content[:size])
-    except (ValueError, RecursionError) as error:
-        raise HTTPException(400, f"the request is not JSON: {error}") from None
+    value = parsed(content[:size], "the request")
     if not isinstance(value, dict) or not isinstance(value.get("inputs"), list):
         raise HTTPException(400, 'the request has no list "inputs"')
     binary = memoryview(content)[size:]
     inputs: dict[str, Tensor] = {}
     for entry in value["inputs"]:
         name, tensor, used = _input(entry, binary)
+        if name in inputs:
+            raise HTTPException(400, f'input "{name}" comes twice')
         inputs[name] = tensor
         binary = binary[used:]
     if len(binary):
@@ -121,11 +123,22 @@ def write(
             pieces.append(piece)
         elif isinstance(tensor, list):
             entry["data"] = [text.decode() for text in tensor]
-        else:
-            entry["data"] = tensor.ravel().tolist()
-        described.append(entry)
-    head = json.dumps({**header, "outputs": described}).encode()
+        is_number = not is_text and not asked[name].is_binary
+        described.append(_with_list(entry, "data", _numbers(tensor)) if is_number else json.dumps(entry))
+    head = _with_list(header, "outputs", described).encode()
     return (head + b"".join(pieces), len(head)) if pieces else (head, None)
+
+
+def _with_list(value: dict[str, Any], key: str, entries: Iterable[str]) -> str:  # Any: JSON
+    """The JSON of an object that has fields, with one more: a list, whose entries are JSON already."""
+    return f'{json.dumps(value)[:-1]}, "{key}": [{", ".join(entries)}]}}'
+
+
+def _numbers(tensor: Tensor) -> Iterator[str]:
+    """A tensor's values as JSON, some at a time: json holds the interpreter's lock while it writes."""
+    values = np.ravel(tensor)
+    for first in range(0, len(values), _VALUES_AT_ONCE):
+        yield json.dumps(values[first : first + _VALUES_AT_ONCE].tolist())[1:-1]
 
 
 def classified(values: NDArray[np.float32], classes: Sequence[str], count: int) -> list[bytes]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import binascii
-import json
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +17,7 @@ from starlette.requests import ClientDisconnect
 
 from pawloop.errors import PhotoError, PhotoFormatError
 from pawloop.settings import Settings
+from serve.parsing import parsed
 from serve.tensors import MAX_PHOTOS, too_many
 
 if TYPE_CHECKING:  # the parser is imported by the first form
@@ -204,10 +204,7 @@ class _Form:
 
 
 def _from_json(content: bytes, _: str) -> Upload:
-    try:
-        value = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise HTTPException(400, f"the body is not JSON: {error}") from None
+    value = parsed(content, "the body")
     if isinstance(value, dict):
         match value:
             case {"image": str(text)}:

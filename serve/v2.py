@@ -8,17 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Final
+from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from serve import access, problems, state
+from serve import access, problems, state, uploads
 from serve.loading import Serving
+from serve.parsing import parsed
 from serve.routes import Bare
 
 TAG: Final = "Open Inference Protocol"
+
+_MOST_BYTES: Final = 1 << 16
+
+_INDEX: Final[dict[str, Any]] = {  # Any: OpenAPI
+    "requestBody": {
+        "content": {
+            "application/json": {"schema": {"type": "object", "properties": {"ready": {"type": "boolean"}}}}
+        }
+    }
+}
 
 router = APIRouter(
     prefix="/v2", route_class=Bare, tags=[TAG],
@@ -113,13 +124,15 @@ async def config(request: Request) -> Response:
     )
 
 
-@router.post("/repository/index", response_model=None)
+@router.post("/repository/index", response_model=None, openapi_extra=_INDEX)
 async def index(request: Request) -> Response:
-    """Every version of the model, and why one was refused.
+    """Every version of the model, and why one was refused; with `{"ready": true}` only the one in service.
 
     curl -X POST http://127.0.0.1:8000/v2/repository/index
     """
     live = state.of(request)
+    content = await uploads.body(request, live.settings, min(_MOST_BYTES, live.settings.max_bytes))
+    only_ready = _wants_only_ready(content)
     serving = live.engine.serving.number if live.engine.has_model else None
     reasons = {refusal.version: refusal.reason for refusal in live.watcher.refused}
     numbers = await asyncio.to_thread(live.registry.numbers)
@@ -132,6 +145,7 @@ async def index(request: Request) -> Response:
                 "reason": "" if number == serving else reasons.get(number, "not the champion"),
             }
             for number in numbers
+            if number == serving or not only_ready
         ]
     )
 
@@ -163,6 +177,14 @@ async def unload(request: Request) -> Response:
     """
     access.require_admin(request, state.of(request).settings.admin_token)
     raise HTTPException(400, "a model leaves service when another is promoted: `pawloop models promote`")
+
+
+def _wants_only_ready(content: bytes) -> bool:
+    asked = parsed(content, "the body") if content else {}
+    wanted = asked.get("ready", False) if isinstance(asked, dict) else None
+    if not isinstance(wanted, bool):
+        raise HTTPException(400, 'send {"ready": true}, {"ready": false} or nothing')
+    return wanted
 
 
 def named(request: Request) -> Serving:

@@ -26,6 +26,8 @@ from serve.shadow import Shadow
 
 log = logging.getLogger(__name__)
 
+_Files = frozenset[tuple[str, int, int]]
+
 LOOK_EVERY_S: Final = 0.3
 _GIVE_BACK_EVERY_S: Final = 10.0
 _TRY_AGAIN_S: Final = 10.0
@@ -70,6 +72,8 @@ class Watcher:
         self._on_refusal = on_refusal
         self._head_start = head_start
         self._seen: tuple[int, int] | None = None
+        self._faulty: dict[int, _Files] = {}
+        self._files = self._faulty
         self._again_at = math.inf
         self._looking = threading.Lock()
         self._has_swapped = False
@@ -90,6 +94,7 @@ class Watcher:
         """Compare what is in service with the registry, now, and put right what differs."""
         with self._looking:
             self._seen, self._again_at = self._stamp(), math.inf
+            self._faulty = {}
             try:
                 aliases = self.registry.aliases()
             except PawloopError as error:
@@ -108,7 +113,8 @@ class Watcher:
                 memory.give_back()
                 given_back = time.monotonic()
             try:
-                if self._stamp() != self._seen or time.monotonic() > self._again_at:
+                is_due = time.monotonic() > self._again_at
+                if self._stamp() != self._seen or is_due or self._is_mended():
                     self.look()
             # the watcher must survive a full disk or a vanished folder; the model in service stays
             except Exception:
@@ -125,6 +131,20 @@ class Watcher:
         except OSError:
             return None
         return status.st_ino, status.st_mtime_ns
+
+    def _is_mended(self) -> bool:
+        """Whether somebody changed the files of a refused version, and has come to an end with it."""
+        before, self._files = self._files, {number: self._stamps(number) for number in self._faulty}
+        return self._files != self._faulty and self._files == before
+
+    def _stamps(self, number: int) -> _Files:
+        """What changes with a version's files; empty where it has no folder."""
+        folder = self.registry.folder / str(number)
+        try:
+            found = [(file, file.stat()) for file in folder.iterdir()]
+        except OSError:
+            return frozenset()
+        return frozenset((file.name, status.st_mtime_ns, status.st_size) for file, status in found)
 
     def _follow(self, aliases: Aliases) -> None:
         current = self.engine.serving.number if self.engine.has_model else None
@@ -163,11 +183,13 @@ class Watcher:
         return True
 
     def _loaded(self, number: int) -> Serving | None:
+        files = self._stamps(number)
         try:
             serving = self._early(number) or load(self.registry.version(number, check=False), self.settings)
         # whatever a damaged file makes a library raise: it is refused, and the server lives on
         except Exception as error:
             self._refuse(number, error)
+            self._faulty[number] = files
             if _may_pass(error):
                 self._try_again()
             return None

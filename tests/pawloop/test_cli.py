@@ -150,6 +150,22 @@ def test_doctor_says_what_is_wrong_and_what_to_do(shell: Shell) -> None:
     assert 'there is no problem "none-such"' in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("journal", "told"),
+    [
+        ("OFF", "the journal is off"),
+        ("none", "must be `off` or an SQLAlchemy URL"),
+        ("postgresql://me:secret@127.0.0.1:1/x", "the journal 127.0.0.1:1/x cannot be used"),
+    ],
+)
+def test_doctor_looks_at_the_journal(shell: Shell, journal: str, told: str) -> None:
+    shell.environment["PAWLOOP_JOURNAL"] = journal
+    done = shell.run("doctor")
+    assert done.returncode == (journal != "OFF")
+    assert told in done.stdout
+    assert "secret" not in done.stdout
+
+
 def test_doctor_takes_a_named_source_for_no_folder(shell: Shell) -> None:
     text = shell.problem.read_text().replace("sample://pets", "oxford-iiit-pet")
     shell.problem.write_text(text)

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import io
 import json
+import socket
 import threading
 import time
 import urllib.error
@@ -219,6 +220,25 @@ def test_a_server_that_stays_overloaded_is_an_error_in_its_own_words() -> None:
         with pytest.raises(ServerError, match="64 photos wait already"):
             client.predict(RED)
         assert len(asked) == 3
+
+
+def test_a_server_at_work_is_not_asked_a_second_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        asked = []
+
+        def take() -> None:
+            while True:
+                try:
+                    asked.append(listener.accept()[0])
+                except OSError:
+                    return
+
+        threading.Thread(target=take, daemon=True).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        late = pytest.raises(ServerError, match=r"did not answer within 0\.3 s")
+        with Client(url, timeout_s=0.3) as client, late:
+            client.predict(RED)
+        assert len(asked) == 1
 
 
 def test_a_server_that_is_not_there_is_named() -> None:

@@ -43,6 +43,20 @@ def test_a_page_of_another_site_may_not_call(tmp_path: Path) -> None:
         assert "access-control-allow-origin" not in own.headers
 
 
+def test_a_page_whose_name_was_pointed_here_may_not_call(tmp_path: Path) -> None:
+    published.champion(tmp_path / "store")
+    with running(settings(tmp_path, hosts="Paws.example, other")) as server, server.client() as client:
+        for host, status in [
+            ("evil.example", 403), (f"evil.example:{server.port}", 403), ("[", 403), ("", 403),
+            ("paws.example", 200), ("other:81", 200), ("localhost:8000", 200), ("[::1]:8000", 200),
+        ]:  # fmt: skip
+            headers = {"origin": f"http://{host}", "host": host}
+            assert client.post("/predict", content=RED, headers=headers).status_code == status, host
+    with running(settings(tmp_path, open=True)) as server, server.client() as client:
+        headers = {"origin": "http://any.example", "host": "any.example"}
+        assert client.post("/predict", content=RED, headers=headers).status_code == 200
+
+
 def test_the_document_says_how_a_key_is_shown(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text(f"me:{hashlib.sha256(b'secret').hexdigest()}\n")

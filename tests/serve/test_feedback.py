@@ -3,9 +3,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import sqlite3
 import threading
 import time
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import httpx
@@ -16,7 +17,9 @@ from pawloop.errors import JournalError
 from pawloop.image import photo_id
 from pawloop.journal import Journal
 from pawloop.settings import Settings
+from serve import kept
 from serve.answer import Answer, new_id
+from serve.kept import KeptPhotos
 from serve.loading import load
 from serve.recorder import Recorder
 from tests import published
@@ -249,3 +252,68 @@ def test_a_correction_is_small(journaled: Settings) -> None:
         assert long.status_code == 422
         assert len(long.content) < 1000
         assert client.post("/feedback", json={"id": new_id(), "label": "x" * 70_000}).status_code == 413
+
+
+@pytest.mark.parametrize("change", ["deleted", "moved", "replaced by a backup"])
+def test_a_correction_is_in_the_journal_that_stands_in_its_place(journaled: Settings, change: str) -> None:
+    file, other = journaled.store / "state" / "journal.db", journaled.store / "other.db"
+    with running(journaled) as server:
+        assert correct(server, ask(server), "dog").status_code == 200
+        with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(other)) as backup:
+            source.backup(backup)
+        if change == "deleted":
+            file.unlink()
+        elif change == "moved":
+            file.rename(other)
+        else:
+            other.rename(file)
+        late = ask(server)
+        assert correct(server, late, "dog").status_code == 200
+    with closing(sqlite3.connect(file)) as found:
+        assert found.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    answers = {one.prediction.id for one in opened(journaled).labelled("colours")}
+    assert late in answers
+    assert len(answers) == (2 if change == "replaced by a backup" else 1)
+
+
+def test_answers_that_a_locked_journal_does_not_take_are_told_at_the_end(
+    journaled: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorder = Recorder(journaled)
+    serving = load(published.publish(journaled.store), journaled)
+    recorder.judge(new_id(), "cat").result(10)
+    with closing(sqlite3.connect(journaled.store / "state" / "journal.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for number in range(5):
+            answer = Answer(new_id(), serving, "cat", (0.9, 0.1), None, 0.001, 0.001)
+            recorder.record(answer, _noise(number), 0.002)
+        recorder.stop(0.5)
+    assert "5 answers and corrections are lost" in caplog.text
+
+
+def test_a_journal_that_cannot_be_opened_is_told_in_a_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Recorder(settings(tmp_path, journal="sqlite:////proc/nowhere/journal.db")).stop()
+    (line,) = caplog.messages
+    assert line.startswith("the journal")
+    assert "PAWLOOP_JOURNAL" in line
+    assert caplog.records[0].exc_info in (None, False)
+
+
+def test_photos_are_kept_again_once_somebody_made_room(
+    journaled: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, "_OLD_WHEN_FULL_S", 0.0)
+    folder = KeptPhotos(settings(journaled.store.parent, keep_photos_mb=1))
+    journal = opened(journaled)
+    unknown = folder.path("ab" * 32)
+    unknown.parent.mkdir(parents=True)
+    unknown.write_bytes(bytes(1_200_000))
+    first, second = _noise(1), _noise(2)
+    for photo in (first, second):
+        assert folder.keep(photo_id(photo), photo)
+        folder.shrink(journal)  # which knows of no photo that it may delete
+        unknown.unlink(missing_ok=True)
+    folder.shrink(journal)
+    assert folder._used_bytes == len(first) + len(second)

@@ -26,7 +26,7 @@ def asked(photo: bytes, *headers: str) -> bytes:
 
 def posted(path: str, body: bytes, *headers: str) -> bytes:
     """A request for a path, likewise."""
-    lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *headers]
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
@@ -68,7 +68,7 @@ def test_a_surprise_is_an_answer_without_our_inside(
 
 def test_requests_sent_before_the_first_is_answered_are_answered_in_their_order(server: Running) -> None:
     red, blue = published.photo("red"), published.photo("blue")
-    health = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    health = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
         connection.sendall(asked(red) + asked(blue) + asked(red) + health)
         told = answers(connection, 4)
@@ -89,7 +89,7 @@ def test_two_requests_sent_right_after_an_answer_are_answered_in_their_order(
         return answer(*given, **named)
 
     monkeypatch.setattr("serve.errands.answer", late)
-    health = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    health = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with (
         running(settings(tmp_path)) as server,
         socket.create_connection(("127.0.0.1", server.port), 10) as connection,
@@ -129,7 +129,7 @@ def test_a_body_that_does_not_come_is_given_up_and_one_that_comes_in_pieces_is_n
         until(lambda: server.live.metrics.in_flight == 0)
 
 
-CHUNKED = b"GET /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKED = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def test_a_body_that_goes_on_after_its_answer_is_given_up(tmp_path: Path) -> None:
@@ -329,7 +329,7 @@ def test_pixels_are_answered_alike_on_the_short_and_the_long_way(
     header = f"Inference-Header-Content-Length: {length}"
     with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
         told = []
-        for origin in ([], ["Origin: http://x"]):
+        for origin in ([], ["Origin: http://localhost"]):
             connection.sendall(posted(path, body, header, *origin))
             told.append(whole_answer(connection))
     (short_head, short_body), (long_head, long_body) = told

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -215,3 +216,22 @@ def _force_champion(registry: Registry, number: int) -> None:
     draft = registry.folder / "draft"
     draft.write_text(moved.model_dump_json())
     draft.replace(registry.folder / "aliases.json")
+
+
+def test_a_refused_version_whose_files_are_restored_comes_into_service(tmp_path: Path) -> None:
+    version = published.champion(tmp_path / "store")
+    copy = shutil.copytree(version.folder, tmp_path / "copy")
+    cut_in_half(version)
+    with running(settings(tmp_path)) as server, server.client() as client:
+        assert client.get("/readyz").status_code == 503
+        shutil.copy(copy / "model.onnx", version.folder)
+        until(lambda: client.get("/readyz").status_code == 200)
+
+
+def test_a_champion_whose_folder_comes_after_its_alias_comes_into_service(tmp_path: Path) -> None:
+    version = published.champion(tmp_path / "store")
+    elsewhere = version.folder.rename(tmp_path / "copy")
+    with running(settings(tmp_path)) as server, server.client() as client:
+        assert client.get("/readyz").status_code == 503
+        shutil.copytree(elsewhere, version.folder)
+        until(lambda: client.get("/readyz").status_code == 200)

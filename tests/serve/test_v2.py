@@ -141,6 +141,9 @@ def test_pixels_answer_as_the_photo_they_came_from(client: httpx.Client) -> None
     assert probabilities == pytest.approx(list(photo["probabilities"].values()), abs=1e-6)
 
 
+_BASE64 = base64.b64encode(RED).decode()
+
+
 def _image(**changes: object) -> dict[str, object]:
     plain = {"name": "image", "datatype": "UINT8", "shape": [1, SIDE, SIDE, 3], "data": [0]}
     return {"inputs": [{**plain, **changes}]}
@@ -166,6 +169,7 @@ def _image(**changes: object) -> dict[str, object]:
         _image(name="photo", datatype="BYTES", shape=[1], data=3),
         _image(name="photo", datatype="BYTES", shape=[1], data=["bm8gcGhvdG8="]),
         _image(parameters={"binary_data_size": 99}),
+        {"inputs": 2 * [{"name": "photo", "datatype": "BYTES", "shape": [1], "data": [_BASE64]}]},
         {**_image(), "outputs": [{"name": "horses"}]},
         {**_image(), "outputs": [3]},
     ],
@@ -174,6 +178,47 @@ def test_wrong_tensors_are_told_in_the_protocols_form(client: httpx.Client, call
     refused = client.post(f"{MODEL}/infer", json=call)
     assert refused.status_code == 400
     assert list(refused.json()) == ["error"]
+
+
+def test_the_index_may_be_of_what_is_ready(tmp_path: Path) -> None:
+    published.champion(tmp_path / "store")
+    published.publish(tmp_path / "store")
+    with running(settings(tmp_path)) as server, server.client() as client:
+        for asked, count in [(None, 2), ({}, 2), ({"ready": False}, 2), ({"ready": True}, 1)]:
+            assert len(client.post("/v2/repository/index", json=asked).json()) == count, asked
+        assert client.post("/v2/repository/index", json={"ready": 1}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("accepted", "coding"),
+    [
+        ("gzip", "gzip"), ("br, gzip;q=0.5", "gzip"), ("deflate, gzip;q=0", "deflate"),
+        ("gzip; q=0, identity", None), ("gzip;q=0.000", None), ("identity", None),
+    ],
+)  # fmt: skip
+def test_an_answer_is_compressed_as_its_reader_asks(
+    client: httpx.Client, accepted: str, coding: str | None
+) -> None:
+    call = {"name": "image", "datatype": "UINT8", "shape": [40, SIDE, SIDE, 3]}
+    value = {"inputs": [{**call, "data": pixels(40).ravel().tolist()}]}
+    answer = client.post(f"{MODEL}/infer", json=value, headers={"accept-encoding": accepted})
+    assert answer.headers.get("content-encoding") == coding
+    assert answer.json()["model_name"] == "colours"
+
+
+def test_long_answers_hold_every_value(client: httpx.Client) -> None:
+    sent = pixels(1000)
+    tensor = {"name": "image", "datatype": "UINT8", "shape": list(sent.shape)}
+    head = {"inputs": [{**tensor, "parameters": {"binary_data_size": sent.nbytes}}]}
+    content = json.dumps(head).encode()
+    headers = {"Inference-Header-Content-Length": str(len(content))}
+    outputs = client.post(f"{MODEL}/infer", content=content + sent.tobytes(), headers=headers).json()[
+        "outputs"
+    ]
+    found = {entry["name"]: entry for entry in outputs}
+    assert found["embedding"]["shape"] == [1000, 3]
+    expected = sent.reshape(1000, -1, 3).mean(axis=1) / 255
+    assert np.allclose(np.reshape(found["embedding"]["data"], (1000, 3)), expected, atol=1e-5)
 
 
 def test_more_photos_than_any_request_may_have_are_refused_before_they_are_looked_at(
@@ -200,6 +245,7 @@ def test_wrong_bytes_are_told_too(client: httpx.Client) -> None:
         (b"{}", {"content-encoding": "br"}, 415),
         (zeros, {"content-encoding": "gzip"}, 413),
         (zlib.compress(b"{}")[:-2], {"content-encoding": "deflate"}, 400),
+        (zlib.compress(b'{"inputs": [' + b"[]," * 1_000_000 + b"[]]}"), {"content-encoding": "deflate"}, 413),
         (header + b"left over", {"Inference-Header-Content-Length": str(len(header))}, 400),
     ]:
         refused = client.post(f"{MODEL}/infer", content=content, headers=headers)
