@@ -56,7 +56,8 @@ class Fold:
     """One fold's answers. labels: [N], probabilities: [N, C] of the released file.
 
     frozen: right answers of the head on frozen features. refused: test photos called unfamiliar.
-    strangers: the same of pictures of something else, by kind. took: the training with fine-tuning.
+    strangers: the same of pictures of something else, by kind. took: the training with fine-tuning, by
+    features that were there. before: the training without, which computed such as were not.
     """
 
     labels: NDArray[np.int64]
@@ -65,6 +66,7 @@ class Fold:
     refused: Share
     strangers: Mapping[str, Share]
     took: Took
+    before: Took
     chosen: str
 
     @property
@@ -169,14 +171,15 @@ def _fold(exam: Exam, task: Task, dataset: Dataset, number: int, place: Path) ->
             for kind, contents in exam.others(number).items()
         },
         lesson.took,
+        frozen.took,
         f"{lesson.trained.story['candidates'][0]['name']} at {lesson.trained.net.image_size}",
     )
 
 
 def _peer(exam: Exam, weights: Path, rate: float, dataset: Dataset, fold: Fold) -> list[Epoch]:
-    """The usual recipe on the same photos, for ten times the time of ours."""
-    classes = exam.task.classes
-    trial = Trial(weights, len(classes), rate, 1000, _TIMES * fold.took.wall_s, workers=usable_cores())
+    """The usual recipe on the same photos, for ten times the time of ours, with features."""
+    classes, ours_s = exam.task.classes, fold.before.wall_s + fold.took.wall_s
+    trial = Trial(weights, len(classes), rate, 1000, _TIMES * ours_s, workers=usable_cores())
     learnt = samples(dataset, ("train", "validation"), classes)
     return apart(reference.train, learnt, samples(dataset, ("test",), classes), trial)
 

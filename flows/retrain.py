@@ -235,7 +235,7 @@ def gate(
     candidate: Candidate,
 ) -> tuple[Verdict, dict[Precision, Variant]]:
     facts = weigh.weigh(candidate, rivals.champion)
-    found = admission.verdicts(judged, rivals, dataset, spec, facts)
+    found = admission.verdicts(judged, rivals, dataset, spec, facts, candidate.network)
     serving = admission.withheld(variants, found)
     for precision, verdict in found.items():
         rest = "" if serving[precision].admitted else f"; it does not serve: {serving[precision].reason}"

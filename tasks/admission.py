@@ -27,12 +27,16 @@ def verdicts(
     dataset: Dataset,
     problem: Problem,
     facts: FileFacts,
+    network: str,
 ) -> dict[Precision, Verdict]:
-    """The gate's verdict on each file's own answers, as if it were the only one. facts: of float32's file."""
+    """The gate's verdict on each file's own answers, as if it were the only one.
+
+    facts: of float32's file. network: SHA-256 of the weights.
+    """
     rows, asked = slices(dataset.photos("test")), rivals.load()
     return {
         precision: gate.judge(
-            Challenger(one.answers(), one.evaluation, facts),
+            Challenger(one.answers(), one.evaluation, facts, network),
             one.labels(),
             asked,
             rows,

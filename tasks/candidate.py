@@ -50,6 +50,11 @@ class Candidate:
         return self.folder / FILES[precision]
 
     @property
+    def network(self) -> str:
+        """SHA-256 of its weights."""
+        return durable.sha256(self.folder / NETWORK_FILE)
+
+    @property
     def told(self) -> Path:
         """The folder of what its files answered, which hangs on them."""
         return self.folder.parent / TOLD

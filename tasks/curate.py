@@ -87,9 +87,12 @@ def _past(store: Path, name: str) -> Past:
     last = Dataset.open(store, name, before[-1].id)
     rows = last.rows(["id", "label", "verdict", "reason"])
     held = rows.filter(pc.equal(rows["verdict"], KEPT))["id"]
+    # Not of the other sides: a model would be judged by the photos that are easy to tell.
+    taught = {photo.id for photo in last.photos("train")}
     reasons = {
-        key: f'photos like it are labelled "{likely}"; put it there, or correct the others'
-        for key, likely in doubted(last).items()
+        (id, label): f'photos like it are labelled "{likely}"; put it there, or correct the others'
+        for (id, label), likely in doubted(last).items()
+        if id in taught
     }
     for row in rows.filter(pc.equal(rows["verdict"], verdict.WRONG)).to_pylist():
         reasons[row["id"], row["label"]] = row["reason"]

@@ -15,7 +15,7 @@ from pawloop.card import Card, Variant, Verdict
 from pawloop.problem import Problem
 from tasks.candidate import Candidate
 from tasks.licences import licences
-from tasks.manifest import Dataset
+from tasks.manifest import Dataset, versions
 from tasks.provenance import code_version
 from tasks.robustness import Robustness
 from tasks.runs import Cause
@@ -74,7 +74,7 @@ def describe(
         novelty_threshold=problem.cost.unfamiliar,
         metrics={name: one.metrics() for name, one in judged.items()},
         verdict=verdict,
-        limits=list(limits(problem, judged["float32"])),
+        limits=[*limits(problem, judged["float32"]), *_learnt(dataset, own)],
         files={one.file: durable.sha256(candidate.folder / one.file) for one in variants.values()},
     )
     durable.write_bytes(candidate.folder / "card.json", card.model_dump_json(indent=2).encode())
@@ -95,6 +95,25 @@ def limits(problem: Problem, judged: Judged) -> Iterator[str]:
         yield f"Less accurate on some kinds of photos than on the whole: {told}."
     if judged.robustness:
         yield from _fragile(judged.robustness)
+
+
+def _learnt(dataset: Dataset, weights: Pretrained) -> Iterator[str]:
+    """Whether the weights at the beginning may know test photos, as where `[data] test` was raised."""
+    if weights.source != "champion":
+        return
+    earlier = [one for one in versions(dataset.store, dataset.name) if one.id != dataset.id]
+    taught = {id for one in earlier for id, side in _sides(one) if side != "test"}
+    count = sum(id in taught for id, side in _sides(dataset) if side == "test")
+    if count:
+        yield (
+            f"It began from the champion's weights, and {count} of the test photos were on another side of "
+            "an earlier version, so that those may have learnt them: the numbers may be too good."
+        )
+
+
+def _sides(dataset: Dataset) -> Iterator[tuple[str, str]]:
+    table = dataset.kept(["id", "side"])
+    return zip(table["id"].to_pylist(), table["side"].to_pylist(), strict=True)
 
 
 def _fragile(found: Robustness) -> Iterator[str]:

@@ -29,21 +29,26 @@ _LOG_LOSS_LARGEST = 10.0  # a single photo's log-loss counts no more than this
 class Rival:
     """A version in service on the same test photos. name: "champion (version 3)", say.
 
-    answers: by its own file. seen: [N] whether it was trained on the photo.
+    answers: by its own file. seen: [N] whether it was trained on the photo. network: SHA-256 of its weights.
     """
 
     name: str
     answers: Answers
     seen: NDArray[np.bool_]
+    network: str = ""
 
 
 @dataclass(frozen=True)
 class Challenger:
-    """Whoever wants the champion's place: its answers to N test photos, what they amount to, its file."""
+    """Whoever wants the champion's place: its answers to N test photos, what they amount to, its file.
+
+    network: SHA-256 of its weights.
+    """
 
     answers: Answers
     evaluation: Evaluation
     file: FileFacts
+    network: str = ""
 
 
 def judge(
@@ -66,13 +71,16 @@ def judge(
     mine = incurred(labels, answers.decide(costs), costs)
     for rival in rivals:
         difference = mine - incurred(labels, rival.answers.decide(costs), costs)
-        paired.append(_against(rival, difference[~rival.seen], costs, asked))
+        is_same = bool(rival.network) and rival.network == challenger.network and not difference.any()
+        paired.append(
+            _same(rival, asked) if is_same else _against(rival, difference[~rival.seen], costs, asked)
+        )
         bars += paired[-1].bars
         bars.append(_calibration(rival, answers, labels))
         for name, rows in slices.items():
             differences[f"{name} against the {rival.name}"] = difference[rows & ~rival.seen]
     if rivals:
-        bars += _slices(differences, asked)
+        bars += _slices(differences, largest_cost(costs), asked)
     return _verdict(bars, paired, asked.margin)
 
 
@@ -86,6 +94,17 @@ class _Paired:
     enough: int | None
     count: int
     mean: float = 0.0
+
+
+def _same(rival: Rival, asked: Gate) -> _Paired:
+    """Of the same weights: they cannot differ on any photo, however few were asked about."""
+    bar = Bar(
+        name=f"expected cost against the {rival.name}",
+        asked=f"worse by at most {asked.margin:g}",
+        got="the same network, by the same costs",
+        passed=True,
+    )
+    return _Paired([bar], False, True, 0, len(rival.seen))
 
 
 def _against(rival: Rival, difference: NDArray[np.float64], costs: Costs, asked: Gate) -> _Paired:
@@ -130,10 +149,10 @@ def _calibration(rival: Rival, answers: Answers, labels: NDArray[np.int64]) -> B
     )
 
 
-def _slices(differences: Mapping[str, NDArray[np.float64]], asked: Gate) -> list[Bar]:
+def _slices(differences: Mapping[str, NDArray[np.float64]], largest: float, asked: Gate) -> list[Bar]:
     """A line for all slices against all rivals together, and one for each that seems worse."""
     large = {name: values for name, values in differences.items() if len(values) >= asked.slice_photos}
-    chances = {name: chance_of_worse(values) for name, values in large.items()}
+    chances = {name: chance_of_worse(values, largest) for name, values in large.items()}
     bars, left = [], len(chances)
     is_still_worse = True  # Holm 1979: from the smallest p-value on, until one is not significant
     for name, chance in sorted(chances.items(), key=lambda item: item[1]):

@@ -6,6 +6,7 @@ Only photos drawn by chance (`audit`) may judge a model; the others teach and ar
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -23,7 +24,7 @@ def listing(source: str, classes: Sequence[str], store: Path) -> Listing:
 
     Raises SourceError when the journal is switched off or cannot be read.
     """
-    found = _labelled(source)
+    found = _by_photo(_labelled(source))
     kept = [one for one in found if one.prediction.is_kept and same_form(one.label.label) in classes]
     notes = [] if found else ["no labels yet: nobody has labelled a photo so far"]
     if len(found) > len(kept):
@@ -49,6 +50,17 @@ def _labelled(source: str) -> list[Labelled]:
             journal.close()
     except JournalError as error:
         raise SourceError(f"{source}: {error}") from None
+
+
+def _by_photo(found: Sequence[Labelled]) -> list[Labelled]:
+    """Of each photo the newest label, whichever answer it is about; `audit` only where all of them were."""
+    newest: dict[str, Labelled] = {}
+    for one in found:
+        id = one.prediction.photo_id
+        if id in newest and newest[id].label.why != "audit":
+            one = replace(one, label=replace(one.label, why=newest[id].label.why))
+        newest[id] = one
+    return list(newest.values())
 
 
 def _offer(one: Labelled, folder: Path) -> Offer:

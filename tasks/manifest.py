@@ -27,7 +27,7 @@ Side = Literal["train", "validation", "test"]
 SIDES: Final[tuple[Side, ...]] = get_args(Side)
 KEPT: Final = "kept"
 STATISTICS: Final = ("brightness", "contrast", "sharpness", "colourfulness", "entropy", "aspect")
-PLACED: Final = ("id", "location", "stored")
+PLACED: Final = ("id", "location", "stored", "source")
 _PHOTO_COLUMNS = ["id", "location", "stored", "label", "side", "source", "width", "height", *STATISTICS]
 
 
@@ -87,11 +87,18 @@ class Dataset:
         """Where kept photos lie now, if they were moved or renamed since: columns PLACED, by id."""
         return self.folder / "places.parquet"
 
+    @property
+    def found(self) -> Path:
+        """Which of `facts` are others since: where the photos were found last, and what was noted there."""
+        return self.folder / "found.json"
+
     def facts(self) -> dict[str, Any]:  # Any: JSON's values
         """What `version.json` says: counts, sources, rules of curation, notes, when it was made."""
         path = self.folder / "version.json"
         try:
             facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            if self.found.exists():
+                facts |= json.loads(self.found.read_text(encoding="utf-8"))
         except FileNotFoundError:
             known = ", ".join(v.id for v in versions(self.store, self.name)) or "none"
             raise DatasetError(f"{path}: there is no such version of {self.name} (known: {known})") from None
@@ -127,7 +134,7 @@ class Dataset:
         return read_photo(self.store, photo.location, photo.stored)
 
     def _read(self, columns: list[str] | None, chosen: pc.Expression | None = None) -> pa.Table:
-        is_moved = (columns is None or "location" in columns) and self.places.exists()
+        is_moved = (columns is None or not set(PLACED[1:]).isdisjoint(columns)) and self.places.exists()
         wanted = list(dict.fromkeys([*columns, *PLACED, "verdict"])) if is_moved and columns else columns
         try:
             table = pq.read_table(self.manifest, columns=wanted, filters=chosen)
@@ -144,6 +151,8 @@ class Dataset:
         row = pc.index_in(table["id"], now["id"])
         is_known = pc.and_(pc.is_valid(row), pc.equal(table["verdict"], KEPT))
         for name in PLACED[1:]:
+            if name not in now.column_names:  # written before sources were noted there
+                continue
             values = pc.if_else(is_known, now[name].take(row), table[name])
             table = table.set_column(table.schema.get_field_index(name), name, values)
         return table

@@ -38,11 +38,14 @@ def publish_once(registry: Registry, candidate: Path, card: Card) -> Version:
     return published(registry, card) or publish(registry, candidate, card)
 
 
-def published(registry: Registry, card: Card) -> Version | None:
-    """The version that a killed or waiting run made of this candidate, judged likewise, if it is whole."""
+def published(registry: Registry, card: Card, *, or_rejected: bool = False) -> Version | None:
+    """The version that a killed or waiting run made of this candidate, judged likewise, if it is whole.
+
+    or_rejected: also one that was marked as not fit for service since.
+    """
     for number, version in reversed(registry.readable().items()):
         is_same = version.card.run == card.run and _judged(version.card) == _judged(card)
-        if is_same and version.rejection is None:
+        if is_same and (or_rejected or version.rejection is None):
             with suppress(DamagedVersionError):
                 return registry.version(number)
     return None
@@ -84,7 +87,9 @@ def _of_run(store: Path, registry: Registry, run: str, despite: str | None) -> V
             f'run {run} was judged: {card.verdict.summary}; to overrule it say why: --despite "reason"'
         )
     verdict = card.verdict.model_copy(update={"despite": despite})
-    return publish_once(registry, folder, card.model_copy(update={"verdict": verdict}))
+    told = card.model_copy(update={"verdict": verdict})
+    # Also one that was rejected since: of it there is more to say than the run knows.
+    return published(registry, told, or_rejected=True) or publish(registry, folder, told)
 
 
 def _judged(card: Card) -> tuple[str, list[str]]:

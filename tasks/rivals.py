@@ -18,14 +18,16 @@ from pawloop.registry import Aliases, Registry, Version
 from tasks.answer import Answers, answers, load, save
 from tasks.gate import Rival
 from tasks.manifest import Dataset, labels_of
+from tasks.weights import NETWORK_FILE
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A rival that was asked. name: for people. answers: where its answers lie."""
+    """A rival that was asked. name: for people. answers: where they lie. network: SHA-256 of its weights."""
 
     name: str
     answers: Path
+    network: str = ""
 
     def load(self) -> tuple[Answers, NDArray[np.int64], NDArray[np.bool_]]:
         """Its answers, the true classes [N], and which photos it was trained on [N]."""
@@ -50,7 +52,7 @@ class Rivals:
         found = []
         for one in self.asked.values():
             told, _, seen = one.load()
-            found.append(Rival(one.name, told, seen))
+            found.append(Rival(one.name, told, seen, one.network))
         return found
 
     def best(self, number: int, answers: Answers, costs: Costs) -> int:
@@ -98,7 +100,7 @@ def rivals(registry: Registry, problem: Problem, dataset: Dataset, run: Path) ->
             notes.append(f"The {name} is not compared with: {error}")
             continue
         path = _answered(version, learnt, dataset, problem, run / f"rival-{number}.npz")
-        asked[number] = Asked(name, path)
+        asked[number] = Asked(name, path, version.card.files.get(NETWORK_FILE, ""))
         if number == aliases.champion:
             champion = _model(version)
     return Rivals(asked, notes, aliases.champion, champion)

@@ -15,7 +15,7 @@ from pawloop import durable
 from pawloop.card import Verdict
 from pawloop.errors import DamagedVersionError
 from pawloop.problem import Problem
-from pawloop.registry import Registry, Version, verify
+from pawloop.registry import Aliases, Registry, Version, verify
 from tasks.provenance import new_run
 
 _BEGUN: Final = "begun.json"
@@ -107,18 +107,18 @@ def promoted_and_killed(store: Path, registry: Registry) -> tuple[Version, Path]
 def known_result(store: Path, registry: Registry, cause: Cause, shadow: str) -> str | None:
     """What this very cause gave before, where nothing has changed since.
 
-    That is a version that is or was champion, or a verdict against the champion that still serves. A shadow
+    That is the champion, one before it that gave way to an older one, or a verdict against the champion that
+    still serves. One that gave way to a newer one is no answer: what made that one is taken back. A shadow
     period that saw too few photos, or went by other terms, is worth another one.
     """
     aliases = registry.aliases()
-    served = {move.champion for move in aliases.history}
     for number, version in reversed(registry.readable().items()):
         is_same = Cause(version.card.recipe_key, version.card.terms_key) == cause
         if not is_same or version.rejection is not None or not _is_whole(version):
             continue
         if number == aliases.champion:
             return f"it was trained before as version {number}, the champion"
-        if number in served:
+        if _was_taken_back(number, aliases):
             return f"it was trained before as version {number}, which has been champion"
     for path in sorted((store / "runs").glob(f"*/{_OUTCOME}"), reverse=True):
         ended = _read(path)
@@ -128,6 +128,12 @@ def known_result(store: Path, registry: Registry, cause: Cause, shadow: str) -> 
         if is_same and is_refused and not is_open:  # older runs do not say
             return f"run {path.parent.name} trained it before: {ended['summary']}"
     return None
+
+
+def _was_taken_back(number: int, aliases: Aliases) -> bool:
+    """Whether a version was champion, and last gave way to an older one or to nobody."""
+    after = [move.champion for move in aliases.history if move.before == number]
+    return bool(after) and (after[-1] is None or after[-1] < number)
 
 
 def _is_whole(version: Version) -> bool:

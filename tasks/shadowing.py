@@ -76,7 +76,8 @@ def observed(
     if verdict.outcome == "refuse":
         registry.reject(number, f"in the champion's shadow: {verdict.summary}")
     elif verdict.outcome == "cannot tell":
-        kept = f"{verdict.summary}, and version {number} waits (`pawloop models promote {number}`)"
+        by_hand = f'`pawloop models promote {number} --despite "reason"`'
+        kept = f"{verdict.summary}, and version {number} waits ({by_hand})"
         verdict = verdict.model_copy(update={"summary": kept})
     registry.note_shadow(number, verdict)
     return verdict

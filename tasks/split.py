@@ -41,6 +41,7 @@ def split(curated: Path, problem: Problem, store: Path) -> Dataset:
             _write(dataset, table.replace_schema_metadata(None), facts, problem)
         opened = Dataset.open(store, problem.name, dataset.id)
         _note_places(opened, table)
+        _note_found(opened, facts)
     return opened
 
 
@@ -107,6 +108,13 @@ def _note_places(dataset: Dataset, table: pa.Table) -> None:
     if now.to_pydict() != dataset.kept(list(PLACED)).select(list(PLACED)).to_pydict():
         with durable.aside(dataset.places) as draft:
             pq.write_table(now, draft, compression="zstd")
+
+
+def _note_found(dataset: Dataset, facts: dict[str, object]) -> None:
+    """Remember what the latest collection says of its sources, where that is not what the first one said."""
+    known = dataset.facts()
+    if any(known.get(name) != value for name, value in facts.items()):
+        durable.write_json(dataset.found, facts)
 
 
 def _counts(table: pa.Table, classes: tuple[str, ...]) -> dict[Side, dict[str, int]]:

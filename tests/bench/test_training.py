@@ -106,7 +106,7 @@ def results(*, is_fast: bool = True) -> Results:
     answered = np.array([1, 1] + [0, 1] * 49)  # one of a hundred is wrong
     sure = np.where(answered[:, None] == [0, 1], 0.9, 0.1).astype(np.float32)
     hands = {"digits": Share(199, 200), "blank": Share(5, 6)}
-    fold = Fold(labels, sure, Share(98, 100), Share(1, 100), hands, Took(20, 40), "fine-tuned")
+    fold = Fold(labels, sure, Share(98, 100), Share(1, 100), hands, Took(20, 40), Took(5, 9), "fine-tuned")
     speeds = Speeds("mobilenet_v2", 100, [Took(1.0, 2.0)], [Took(0.8, 1.8)])
     pets = Pooled("pets", "mobilenet_v2", [fold, fold])
     digits = Pooled("digits", "mobilenet_v2", [fold], {0.01: [Epoch(Took(200, 400), 0.99)]})

@@ -183,3 +183,13 @@ def test_a_licence_is_no_photo_and_no_class(tmp_path: Path) -> None:
     before = albums.made(albums.problem(folder), tmp_path / "one").id
     (folder / "LICENSE").write_text("MIT")
     assert albums.made(albums.problem(folder), tmp_path / "two").id == before
+
+
+def test_test_photos_that_the_weights_may_know_are_told(tmp_path: Path) -> None:
+    folder = albums.album(tmp_path / "photos", each=20)
+    few, many = (albums.made(albums.problem(folder, test=share), tmp_path / "store") for share in (0.1, 0.5))
+    known = len(many.photos("test")) - len(few.photos("test"))
+    [told] = describe._learnt(many, replace(PRETRAINED, source="champion"))
+    assert f"{known} of the test photos" in told
+    assert not list(describe._learnt(many, PRETRAINED))
+    assert not list(describe._learnt(few, replace(PRETRAINED, source="champion")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -85,6 +86,31 @@ def test_too_few_photos_cannot_tell_and_say_how_many_would_do() -> None:
     unsure = verdict(same, labels, [rival])
     assert unsure.outcome == "cannot tell"
     assert "133 test photos would be enough" in unsure.summary or "134 test photos" in unsure.summary
+
+
+def test_the_same_network_is_no_worse_on_however_few_photos() -> None:
+    labels = labelled(60)
+    same = model(labels, 0.0, np.random.default_rng(0))
+    champion = replace(rival("champion (version 1)", same), network="abc")
+    mine = Challenger(Answers.of(same), SOME, FileFacts(0.0, megabytes=10.0), network="abc")
+    assert judge(mine, labels, [champion], {}, COSTS, ASKED).outcome == "promote"
+    other = same.copy()
+    other[0] = other[0, ::-1]
+    differs = replace(champion, answers=Answers.of(other))  # as where it abstains from other photos now
+    assert judge(mine, labels, [differs], {}, COSTS, ASKED).outcome == "cannot tell"
+
+
+def test_a_cautious_challenger_is_not_refused_by_slices() -> None:
+    refused = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        labels = rng.integers(0, 2, 300)
+        slices = {f"slice {i}": rng.permutation(300) < 100 for i in range(12)}
+        mine = model(labels, 0.0, rng)
+        mine[rng.random(300) < 0.04] = 0.5  # which it leaves to a person, at half of a mistake's cost
+        judged = verdict(mine, labels, [rival("champion", model(labels, 0.02, rng))], slices)
+        refused += any(b.passed is False and b.name.startswith("slice") for b in judged.bars)
+    assert refused <= 1
 
 
 def test_a_challenger_that_seems_a_little_worse_is_told_how_many_photos_would_do() -> None:

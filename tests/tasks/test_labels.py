@@ -49,6 +49,18 @@ def test_labelled_photos_join_those_of_other_sources(journal: Journal, tmp_path:
     assert len(side) == 40
 
 
+def test_the_last_word_about_a_photo_counts_whichever_answer_it_is_about(
+    journal: Journal, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    id = label(journal, store, 7000, "dog", "correction")
+    again = Prediction("again", NOW, id, "champion", "test", 1, "float32", "cat", {}, None, 1.0, True)
+    journal.add([again], [Label("again", NOW, "cat", "audit")])
+    dataset = made(problem(album(tmp_path / "photos"), "journal://"), store)
+    rows = [row for row in dataset.kept(["id", "label", "side"]).to_pylist() if row["id"] == id]
+    assert rows == [{"id": id, "label": "cat", "side": "train", "verdict": "kept"}]
+
+
 def test_a_journal_without_labels_is_only_told(journal: Journal, tmp_path: Path) -> None:
     found = collect(problem(album(tmp_path / "photos"), "journal://"), tmp_path / "store")
 

@@ -75,14 +75,27 @@ def test_no_number_of_photos_shows_what_is_not_so() -> None:
     assert enough(differences(12, 2, 100), 1.0, 0.02) is None
 
 
-def test_a_sign_flip_test_knows_chance_from_harm() -> None:
-    assert chance_of_worse(differences(1, 1, 100)) > 0.5
-    assert chance_of_worse(differences(12, 0, 100)) < 0.001
-    assert chance_of_worse(np.zeros(50)) == 1.0
+def test_chance_is_known_from_harm() -> None:
+    assert chance_of_worse(differences(1, 1, 100), 1.0) > 0.5
+    assert chance_of_worse(differences(12, 0, 100), 1.0) == pytest.approx(0.5**12)
+    assert chance_of_worse(np.zeros(50), 1.0) == 1.0
+    assert chance_of_worse(-differences(12, 0, 100), 1.0) == 1.0
 
 
 @pytest.mark.parametrize("count", [40, 200])
-def test_what_no_drawn_signs_give_is_known_to_be_rarer(count: int) -> None:
+def test_harm_on_every_photo_is_told_among_thousands_of_slices(count: int) -> None:
     worse = np.where(np.arange(count) % 20 == 0, 0.75, 1.0)
-    assert 0.5**count < chance_of_worse(worse) < 0.01 / 10_000
-    assert 1e-4 <= chance_of_worse(np.r_[worse[:10], np.zeros(count)]) < 0.01
+    assert chance_of_worse(worse, 1.0) < 0.01 / 10_000
+
+
+def test_the_chance_is_that_at_which_the_bound_leaves_nought() -> None:
+    values = np.r_[np.full(20, 0.25), np.full(3, -1.0), np.zeros(277)] + 0.01
+    chance = chance_of_worse(values, 1.01)
+    assert lower_bound(values, 1.01, 1 - 1.01 * chance) > 0 > lower_bound(values, 1.01, 1 - 0.99 * chance)
+
+
+@pytest.mark.parametrize("count", [100, 300, 1000])
+def test_many_small_losses_beside_few_large_gains_are_no_harm(count: int) -> None:
+    rng = np.random.default_rng(3)
+    nights = [rng.choice([-1.0, 0.0, 0.25], count, p=[0.02, 0.90, 0.08]) for _ in range(400)]
+    assert sum(chance_of_worse(values, 1.0) < 0.01 for values in nights) <= 4

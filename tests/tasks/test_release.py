@@ -165,3 +165,13 @@ def test_a_proxy_that_answers_in_the_servers_place_is_waited_for_and_told(regist
         with pytest.raises(ConfirmError, match="answers 502 and no JSON"):
             release.confirm(registry, 2, 1, url, 1.0)
         proxy.shutdown()
+
+
+def test_a_run_whose_version_was_rejected_since_is_that_version(registry: Registry, tmp_path: Path) -> None:
+    refused_run(tmp_path)
+    version = release.promote_by_hand(tmp_path, registry, "20260101-000000-aaaa", "checked by eye")
+    registry.rollback("a test")
+    registry.reject(version.number, "the server refused it")
+    again = release.promote_by_hand(tmp_path, registry, "20260101-000000-aaaa", "by eye once more")
+    assert again.number == version.number
+    assert registry.version(version.number).overruled == "by eye once more"

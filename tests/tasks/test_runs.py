@@ -96,6 +96,19 @@ def test_a_version_that_was_rolled_back_is_not_promoted_again(registry: Registry
     assert "which has been champion" in str(told) or "the champion" in str(told)
 
 
+def test_what_a_newer_version_displaced_is_trained_again_once_it_is_asked_for_again(
+    registry: Registry, tmp_path: Path
+) -> None:
+    before = cause(registry)
+    newer = published.publish(tmp_path, tilt=0.2)
+    card = newer.card.model_copy(update={"recipe_key": "of other classes"})
+    (newer.folder / "card.json").chmod(0o644)
+    (newer.folder / "card.json").write_text(card.model_dump_json())
+    registry.promote(newer.number, "a test", expected=2)
+    registry.reject(1, "a test")
+    assert runs.known_result(tmp_path, registry, before, SHADOW) is None
+
+
 def test_a_run_killed_after_it_promoted_is_found(registry: Registry, tmp_path: Path) -> None:
     assert runs.promoted_and_killed(tmp_path, registry) is None  # its run said nothing
     champion = registry.version(2)

@@ -98,6 +98,18 @@ def readable(dataset: Dataset) -> int:
     return sum(bool(dataset.read(one)) for side in SIDES for one in dataset.photos(side))
 
 
+def test_the_same_photos_in_another_folder_are_told_to_be_there(tmp_path: Path) -> None:
+    here, there = album(tmp_path / "here"), tmp_path / "there"
+    first = made(problem(here), tmp_path / "store")
+    here.rename(there)
+    (there / "LICENSE").write_text("Creative Commons Attribution 4.0 International")
+    second = made(problem(there), tmp_path / "store")
+    assert second.id == first.id
+    assert second.facts()["sources"] == [str(there)]
+    assert {photo.source for photo in second.photos("train")} == {str(there)}
+    assert second.facts()["manifest_sha256"]
+
+
 def test_photos_that_were_moved_or_renamed_are_read_where_they_lie_now(tmp_path: Path) -> None:
     store, folder = tmp_path / "store", album(tmp_path / "photos")
     dataset = made(problem(folder), store)

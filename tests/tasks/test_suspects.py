@@ -88,6 +88,18 @@ def test_a_suspected_label_is_set_aside_from_the_next_version_on_where_asked(
     assert third.id == second.id
 
 
+def test_a_suspected_label_of_the_test_side_is_told_and_stays(tmp_path: Path) -> None:
+    folder = album(tmp_path / "photos", each=40)
+    about, store = problem(folder, wrong_labels="set-aside"), tmp_path / "store"
+    tested = next(photo for photo in made(about, store).photos("test") if photo.label == "cat")
+    (folder / "cat" / "cat000.jpg").rename(folder / "cat" / "cat040.jpg")
+    Path(tested.location).rename(folder / "dog" / "cat000.jpg")
+    first = made(about, store)
+    explore(first, about, None, told_apart(first))
+    assert set(doubted(first)) == {(tested.id, "dog")}
+    assert verdicts(made(about, store))["dog/cat000.jpg"] == "kept"
+
+
 def test_a_corrected_label_is_taken_again(mislabelled: Path, tmp_path: Path) -> None:
     about, store = problem(mislabelled, wrong_labels="set-aside"), tmp_path / "store"
     first = made(about, store)
