@@ -107,7 +107,7 @@ def _shown(name: str, value: object) -> object:
     if name == "admin_token" and value:
         return "(set)"
     if name == "journal" and "://" in str(value):
-        with contextlib.suppress(ArgumentError):
+        with contextlib.suppress(ArgumentError, ValueError):
             return make_url(str(value)).render_as_string(hide_password=True)
     return value
 
@@ -133,13 +133,24 @@ def _store(settings: Settings) -> Iterator[Finding]:
 def _journal(settings: Settings) -> Iterator[Finding]:
     if settings.journal_url is None:
         yield Finding("told", "the journal is off: no answer is noted, and no correction taken")
-    elif settings.journal and not settings.journal.startswith("sqlite"):  # one that is no file in reach
+    elif settings.journal:
         try:
-            Journal(settings.journal_url).close()
+            _require_journal(settings.journal)
         except JournalError as error:
             yield Finding("bad", str(error))
         else:
-            yield Finding("good", "the journal's database answers and can be written")
+            yield Finding("good", "the journal can be reached")
+
+
+def _require_journal(url: str) -> None:
+    """Raise JournalError unless it can be used; a file that is not there yet is not made."""
+    file = Path(url.partition(":///")[2]) if url.startswith("sqlite:///") else None
+    if file is None or file.exists():
+        Journal(url).close()
+        return
+    existing = next(path for path in file.absolute().parents if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise JournalError(f"the journal {file} cannot be made: this user may write no file into {existing}")
 
 
 def _photos(problem: Problem) -> Iterator[Finding]:

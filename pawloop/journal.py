@@ -270,7 +270,7 @@ class Journal:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (SQLAlchemyError, OSError, ModuleNotFoundError) as error:
+        except (SQLAlchemyError, OSError, ModuleNotFoundError, ValueError) as error:
             reason = str(getattr(error, "orig", None) or error)
             raise JournalError(
                 f"the journal {self._where} cannot be used: {reason}; see that the disk has room and the "

@@ -85,7 +85,8 @@ class Problem(Section):
         if self.cost.ask > dearest:
             raise ValueError(
                 f"[cost] ask = {self.cost.ask:g} is dearer than any mistake (at most {dearest:g}): nobody "
-                f"would be asked, but unfamiliar photos would cost it; ask = {dearest:g} never asks, either"
+                "would be asked, but unfamiliar photos would cost it; "
+                f"ask = {dearest:.15g} never asks, either"
             )
         return self
 

@@ -143,7 +143,7 @@ def hosts(settings: Settings) -> frozenset[str] | None:
     """The names by which pages may call; None for any, where a key is wanted or everybody is welcome."""
     if settings.api_keys or settings.open:
         return None
-    return frozenset(name.strip().lower() for name in settings.hosts.split(",") if name.strip())
+    return frozenset(_name(entry.strip().rpartition("//")[2]) for entry in settings.hosts.split(","))
 
 
 def require_admin(request: Request, token: str) -> None:
@@ -170,13 +170,18 @@ def _as_sent(value: str) -> bytes:
     return value.encode("latin-1")
 
 
+def _name(host: str) -> str:
+    """A host without its port, in small letters; empty where it is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
 def _is_known(host: str, names: frozenset[str]) -> bool:
     """Whether a Host header tells an address, this machine or a name that no stranger gave it."""
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return False
-    if name in names or name == "localhost" or name.endswith(".localhost"):
+    name = _name(host)
+    if (name and name in names) or name == "localhost" or name.endswith(".localhost"):
         return True
     try:
         ipaddress.ip_address(name)

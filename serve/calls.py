@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import os
 import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -29,12 +30,13 @@ log = logging.getLogger(__name__)
 _MOST_IDS: Final = 100
 _MOST_LINES: Final = 10_000
 _LAST_LINES_S: Final = 1.0
+_TELL_EVERY_S: Final = 60.0
 _TOLD: Final = "predictions"
 
 
-def tell(scope: MutableMapping[str, Any], prediction_id: str) -> None:  # Any: ASGI's own
-    """Note an answer that a call made, for the call's line."""
-    scope.setdefault("state", {}).setdefault(_TOLD, []).append(prediction_id)
+def tell(scope: MutableMapping[str, Any], prediction_ids: Sequence[str]) -> None:  # Any: ASGI's own
+    """Note the answers that a call made, for the call's line."""
+    scope.setdefault("state", {})[_TOLD] = prediction_ids
 
 
 class Logged:
@@ -85,7 +87,9 @@ class _Lines:
     def __init__(self, write: Callable[[bytes], object]) -> None:
         self._write = write
         self._waiting: queue.Queue[bytes | None] = queue.Queue(_MOST_LINES)
-        self._is_told = False
+        self._lost = 0
+        self._why = "nobody took them"
+        self._told_at = -math.inf
         self._thread = threading.Thread(target=self._run, name="access log", daemon=True)
         self._thread.start()
 
@@ -94,7 +98,7 @@ class _Lines:
         try:
             self._waiting.put_nowait(line)
         except queue.Full:
-            self._tell_once("nobody takes them")
+            self._lost += 1  # and no word here: where the log goes, nobody may read, either
 
     def stop(self) -> None:
         """Write what is left, as far as that does not take long."""
@@ -107,11 +111,13 @@ class _Lines:
             try:
                 self._write(line)
             except OSError as error:
-                self._tell_once(str(error))
-            else:
-                self._is_told = False
+                self._lost += 1
+                self._why = str(error)
+            if self._lost and time.monotonic() - self._told_at > _TELL_EVERY_S:
+                self._tell()
+        if self._lost:
+            self._tell()
 
-    def _tell_once(self, why: str) -> None:
-        if not self._is_told:
-            self._is_told = True
-            log.error("lines of the access log are lost: %s", why)
+    def _tell(self) -> None:
+        lost, self._lost, self._told_at = self._lost, 0, time.monotonic()
+        log.error("%d lines of the access log are lost: %s", lost, self._why)

@@ -117,6 +117,7 @@ async def infer(request: Request) -> Response:
             parts[index] = done.value
 
     await asking.each(len(parts), live.engine.thread_count, ask)
+    calls.tell(request.scope, [id for id in ids if id])
     write = partial(_response, request, serving, call, wanted, parts, ids)
     values = len(parts) * sum(np.size(parts[0][name]) for name in names)
     return await asyncio.to_thread(write) if values > _WRITTEN_ON_THE_LOOP_VALUES else write()
@@ -232,7 +233,6 @@ async def _examined(
     done = await asking.result(live.engine, lambda _: look(), deadline, request)
     made, raw = done.value
     live.note(photo, Done(made, done.waited_s, done.worked_s))
-    calls.tell(request.scope, made.id)
     tensors_of: dict[str, Tensor] = {name: raw[name] for name in names if name != "label"}
     return {**tensors_of, "label": [made.label.encode()]} if "label" in names else tensors_of, made.id
 

@@ -124,8 +124,11 @@ async def predict(request: Request) -> Response:
     upload = await uploads.read(request, live.settings)
     if not upload.is_list:
         value = (await _asked(live, request, deadline, upload.photos[0])).as_dict()
+        answered = [value]
     else:
-        value = {"predictions": await _all_asked(live, request, deadline, upload.photos)}
+        answered = await _all_asked(live, request, deadline, upload.photos)
+        value = {"predictions": answered}
+    calls.tell(request.scope, [str(one["id"]) for one in answered if "id" in one])
     return Response(json.dumps(value).encode(), media_type="application/json")
 
 
@@ -135,7 +138,6 @@ async def _asked(live: Live, request: Request, deadline: float, photo: bytes | P
     work = partial(answer, photo=photo, max_pixels=live.settings.max_pixels)
     done: Done[Answer] = await asking.result(live.engine, work, deadline, request)
     live.note(photo, done)
-    calls.tell(request.scope, done.value.id)
     return done.value
 
 

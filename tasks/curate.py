@@ -85,7 +85,7 @@ def _past(store: Path, name: str) -> Past:
     if not before:
         return Past()
     last = Dataset.open(store, name, before[-1].id)
-    rows = last.rows(["id", "label", "verdict", "reason"])
+    rows = last.rows(["id", "label", "verdict", "reason", "side"])
     held = rows.filter(pc.equal(rows["verdict"], KEPT))["id"]
     # Not of the other sides: a model would be judged by the photos that are easy to tell.
     taught = {photo.id for photo in last.photos("train")}
@@ -94,6 +94,7 @@ def _past(store: Path, name: str) -> Past:
         for (id, label), likely in doubted(last).items()
         if id in taught
     }
-    for row in rows.filter(pc.equal(rows["verdict"], verdict.WRONG)).to_pylist():
+    is_wrong = pc.and_(pc.equal(rows["verdict"], verdict.WRONG), pc.equal(rows["side"], "train"))
+    for row in rows.filter(is_wrong).to_pylist():
         reasons[row["id"], row["label"]] = row["reason"]
     return Past(held, reasons)

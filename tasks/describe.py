@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pawloop import card as cards
 from pawloop import durable
 from pawloop.card import Card, Variant, Verdict
+from pawloop.errors import DatasetError
 from pawloop.problem import Problem
 from tasks.candidate import Candidate
 from tasks.licences import licences
@@ -101,8 +102,14 @@ def _learnt(dataset: Dataset, weights: Pretrained) -> Iterator[str]:
     """Whether the weights at the beginning may know test photos, as where `[data] test` was raised."""
     if weights.source != "champion":
         return
-    earlier = [one for one in versions(dataset.store, dataset.name) if one.id != dataset.id]
-    taught = {id for one in earlier for id, side in _sides(one) if side != "test"}
+    taught = set[str]()
+    for one in versions(dataset.store, dataset.name):
+        if one.id == dataset.id:
+            continue
+        try:
+            taught |= {id for id, side in _sides(one) if side != "test"}
+        except DatasetError:
+            yield f"Whether photos of version {one.id} judged it is not known, since that cannot be read."
     count = sum(id in taught for id, side in _sides(dataset) if side == "test")
     if count:
         yield (

@@ -67,7 +67,7 @@ def judge(
     answers = challenger.answers
     bars = absolute(challenger.evaluation, challenger.file, asked)
     paired: list[_Paired] = []
-    differences: dict[str, NDArray[np.float64]] = {}
+    differences: dict[str, _Slice] = {}
     mine = incurred(labels, answers.decide(costs), costs)
     for rival in rivals:
         difference = mine - incurred(labels, rival.answers.decide(costs), costs)
@@ -78,9 +78,12 @@ def judge(
         bars += paired[-1].bars
         bars.append(_calibration(rival, answers, labels))
         for name, rows in slices.items():
-            differences[f"{name} against the {rival.name}"] = difference[rows & ~rival.seen]
+            chosen = rows & ~rival.seen
+            differences[f"{name} against the {rival.name}"] = _Slice(
+                difference[chosen], labels[chosen], costs
+            )
     if rivals:
-        bars += _slices(differences, largest_cost(costs), asked)
+        bars += _slices(differences, asked)
     return _verdict(bars, paired, asked.margin)
 
 
@@ -97,7 +100,10 @@ class _Paired:
 
 
 def _same(rival: Rival, asked: Gate) -> _Paired:
-    """Of the same weights: they cannot differ on any photo, however few were asked about."""
+    """Of the same weights, whose answers cost the same: few photos are no doubt.
+
+    What int8 may differ by was bounded when it was admitted beside float32.
+    """
     bar = Bar(
         name=f"expected cost against the {rival.name}",
         asked=f"worse by at most {asked.margin:g}",
@@ -149,22 +155,38 @@ def _calibration(rival: Rival, answers: Answers, labels: NDArray[np.int64]) -> B
     )
 
 
-def _slices(differences: Mapping[str, NDArray[np.float64]], largest: float, asked: Gate) -> list[Bar]:
+@dataclass(frozen=True)
+class _Slice:
+    """Differences of the cost of some photos [N], and their true classes [N]."""
+
+    values: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    costs: Costs
+
+    @property
+    def chance(self) -> float:
+        """p-value of its being worse. The dearest mistake counts that its own classes can have."""
+        largest = max(self.costs.ask, float(self.costs.matrix[np.unique(self.labels)].max()))
+        return chance_of_worse(self.values, largest)
+
+
+def _slices(differences: Mapping[str, _Slice], asked: Gate) -> list[Bar]:
     """A line for all slices against all rivals together, and one for each that seems worse."""
-    large = {name: values for name, values in differences.items() if len(values) >= asked.slice_photos}
-    chances = {name: chance_of_worse(values, largest) for name, values in large.items()}
+    large = {name: one for name, one in differences.items() if len(one.values) >= asked.slice_photos}
+    chances = {name: one.chance for name, one in large.items()}
     bars, left = [], len(chances)
     is_still_worse = True  # Holm 1979: from the smallest p-value on, until one is not significant
     for name, chance in sorted(chances.items(), key=lambda item: item[1]):
         is_still_worse = is_still_worse and chance < _SLICE_ALPHA / left
         left -= 1
-        worse_by = large[name].mean()
+        values = large[name].values
+        worse_by = values.mean()
         if is_still_worse or worse_by > asked.margin:
             bars.append(
                 Bar(
                     name=f"slice {name}",
                     asked="not significantly worse",
-                    got=f"{worse_by:+.4f}, p = {chance:.3g} ({len(large[name])} photos)",
+                    got=f"{worse_by:+.4f}, p = {chance:.3g} ({len(values)} photos)",
                     passed=False if is_still_worse else None,
                 )
             )

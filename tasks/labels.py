@@ -53,13 +53,17 @@ def _labelled(source: str) -> list[Labelled]:
 
 
 def _by_photo(found: Sequence[Labelled]) -> list[Labelled]:
-    """Of each photo the newest label, whichever answer it is about; `audit` only where all of them were."""
+    """Of each photo the newest label, whichever answer it is about.
+
+    It is `audit` only where all of them were, and its bytes are there if any answer kept them.
+    """
     newest: dict[str, Labelled] = {}
     for one in found:
         id = one.prediction.photo_id
-        if id in newest and newest[id].label.why != "audit":
-            one = replace(one, label=replace(one.label, why=newest[id].label.why))
-        newest[id] = one
+        before = newest.get(id, one)
+        why = one.label.why if before.label.why == "audit" else before.label.why
+        is_kept = one.prediction.is_kept or before.prediction.is_kept
+        newest[id] = Labelled(replace(one.prediction, is_kept=is_kept), replace(one.label, why=why))
     return list(newest.values())
 
 

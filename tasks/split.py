@@ -21,7 +21,7 @@ from pawloop import durable
 from pawloop.problem import Problem
 from tasks.manifest import KEPT, PLACED, SIDES, Dataset, Side
 from tasks.store import store_errors, told
-from tasks.verdict import COPY
+from tasks.verdict import COPY, WRONG
 
 
 def split(curated: Path, problem: Problem, store: Path) -> Dataset:
@@ -68,12 +68,12 @@ def version_id(members: Iterable[tuple[str, str | None, str, str | None]], rules
 
 
 def _sides(table: pa.Table, problem: Problem) -> list[Side | None]:
-    """A side for each row that was kept; one that its source gave wins."""
+    """A side for each row that was kept, or would be but for its label; one that its source gave wins."""
     columns = (table.column(name).to_pylist() for name in ("id", "group", "side", "verdict"))
     data = problem.data
     return [
         (given or side_of(problem.name, f"group:{group}" if group else id, data.test, data.validation))
-        if verdict == KEPT
+        if verdict in (KEPT, WRONG)
         else None
         for id, group, given, verdict in zip(*columns, strict=True)
     ]

@@ -45,7 +45,10 @@ def test_a_page_of_another_site_may_not_call(tmp_path: Path) -> None:
 
 def test_a_page_whose_name_was_pointed_here_may_not_call(tmp_path: Path) -> None:
     published.champion(tmp_path / "store")
-    with running(settings(tmp_path, hosts="Paws.example, other")) as server, server.client() as client:
+    with (
+        running(settings(tmp_path, hosts="https://Paws.example, other:81,")) as server,
+        server.client() as client,
+    ):
         for host, status in [
             ("evil.example", 403), (f"evil.example:{server.port}", 403), ("[", 403), ("", 403),
             ("paws.example", 200), ("other:81", 200), ("localhost:8000", 200), ("[::1]:8000", 200),

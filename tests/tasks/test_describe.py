@@ -193,3 +193,6 @@ def test_test_photos_that_the_weights_may_know_are_told(tmp_path: Path) -> None:
     assert f"{known} of the test photos" in told
     assert not list(describe._learnt(many, PRETRAINED))
     assert not list(describe._learnt(few, replace(PRETRAINED, source="champion")))
+    few.manifest.unlink()
+    [told] = describe._learnt(many, replace(PRETRAINED, source="champion"))
+    assert few.id in told

@@ -215,6 +215,17 @@ def test_a_slice_that_is_wholly_worse_fails_beside_five_hundred_others() -> None
     assert "slice class 0 against the champion (version 1)" in refused.summary
 
 
+def test_a_class_that_is_wholly_worse_fails_where_mistakes_about_another_are_dear() -> None:
+    labels = np.r_[np.zeros(100, np.int64), np.ones(39_900, np.int64)]
+    theirs = model(labels, 0.0, np.random.default_rng(0))
+    mine = np.r_[theirs[:100, ::-1], theirs[100:]]
+    costs = Costs(((0.0, 1.0), (20.0, 0.0)), ask=0.9)
+    challenger = Challenger(Answers.of(mine), SOME, FileFacts(0.0, megabytes=10.0))
+    slices = {"class cat": labels == 0}
+    refused = judge(challenger, labels, [rival("champion (version 1)", theirs)], slices, costs, ASKED)
+    assert "slice class cat against the champion (version 1)" in refused.summary
+
+
 def test_equal_models_whose_mistakes_cost_thousands_are_not_called_worse() -> None:
     labels = labelled()
     mine, theirs = (np.where(np.eye(2)[labels] > 0, 0.98, 0.02).astype(np.float32) for _ in range(2))

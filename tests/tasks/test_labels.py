@@ -54,7 +54,7 @@ def test_the_last_word_about_a_photo_counts_whichever_answer_it_is_about(
 ) -> None:
     store = tmp_path / "store"
     id = label(journal, store, 7000, "dog", "correction")
-    again = Prediction("again", NOW, id, "champion", "test", 1, "float32", "cat", {}, None, 1.0, True)
+    again = Prediction("again", NOW, id, "champion", "test", 1, "float32", "cat", {}, None, 1.0, False)
     journal.add([again], [Label("again", NOW, "cat", "audit")])
     dataset = made(problem(album(tmp_path / "photos"), "journal://"), store)
     rows = [row for row in dataset.kept(["id", "label", "side"]).to_pylist() if row["id"] == id]
