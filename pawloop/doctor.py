@@ -114,7 +114,7 @@ def _shown(name: str, value: object) -> object:
 
 def _store(settings: Settings) -> Iterator[Finding]:
     store = settings.store.resolve()
-    existing = next(path for path in (store, *store.parents) if path.exists())
+    existing = _existing(store)
     if not existing.is_dir():
         yield Finding("bad", f"{PREFIX}STORE: {existing} is a file, not a folder; name another place")
         return
@@ -128,6 +128,11 @@ def _store(settings: Settings) -> Iterator[Finding]:
     kind: Literal["good", "bad"] = "good" if free_gb > _LITTLE_DISK_GB else "bad"
     hint = "" if kind == "good" else "; free some, or set PAWLOOP_STORE to a larger disk"
     yield Finding(kind, f"store {store}: {free_gb:.0f} GB free{hint}")
+
+
+def _existing(path: Path) -> Path:
+    """The path, or the nearest one above it that is there."""
+    return next(one for one in (path, *path.parents) if one.exists())
 
 
 def _journal(settings: Settings) -> Iterator[Finding]:
@@ -148,7 +153,7 @@ def _require_journal(url: str) -> None:
     if file is None or file.exists():
         Journal(url).close()
         return
-    existing = next(path for path in file.absolute().parents if path.exists())
+    existing = _existing(file.absolute().parent)
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise JournalError(f"the journal {file} cannot be made: this user may write no file into {existing}")
 

@@ -69,6 +69,15 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def stamp(path: Path) -> tuple[int, int] | None:
+    """What changes whenever a file is replaced: its inode and its time; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
 def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes, read in pieces."""
     digest = hashlib.sha256()

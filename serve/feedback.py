@@ -31,7 +31,6 @@ class Correction(BaseModel):
     label: str = Field(examples=["dog"])
 
 
-_MOST_BYTES: Final = 1 << 16  # read on the event loop, where all others wait
 _LONGEST_LABEL: Final = 200
 
 _BODY: Final[dict[str, Any]] = {  # Any: OpenAPI
@@ -59,7 +58,7 @@ async def feedback(request: Request) -> Response:
     """
     live = state.of(request)
     classes = live.engine.serving.classes if live.engine.has_model else live.classes
-    content = await uploads.body(request, live.settings, min(_MOST_BYTES, live.settings.max_bytes))
+    content = await uploads.small_body(request, live.settings)
     correction = _correction(content, classes)
     await live.afterwards.caught_up()  # so that the answer is on disk, too
     await asyncio.wrap_future(live.recorder.judge(correction.id, correction.label))

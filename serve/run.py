@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
-from pawloop import problem
+from pawloop import durable, problem
 from pawloop.errors import ServerError
 from pawloop.session import require_provider
 from pawloop.settings import Settings
@@ -175,7 +175,7 @@ def listening_at(path: Path) -> Iterator[socket.socket]:
             listener.bind(str(path))
             path.chmod(0o666)  # a proxy in front runs as somebody else
             listener.listen(_BACKLOG)
-            mine = _identity(path)
+            mine = durable.stamp(path)
         except OSError as error:
             raise ServerError(
                 f"cannot listen on {path}: {error.strerror or error}; "
@@ -184,14 +184,9 @@ def listening_at(path: Path) -> Iterator[socket.socket]:
         try:
             yield listener
         finally:
-            with suppress(OSError):
-                if _identity(path) == mine:  # a successor may have it while the last answers went out
+            if durable.stamp(path) == mine:  # a successor may have it while the last answers went out
+                with suppress(OSError):
                     path.unlink()
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_ino, found.st_mtime_ns
 
 
 def _is_answered(path: Path) -> bool:

@@ -111,20 +111,20 @@ def write(
     """An answer's body, and the length of the JSON before its binary part (None when all is JSON)."""
     described, pieces = [], []
     for name, tensor in outputs.items():
-        is_text = isinstance(tensor, list)
         entry: dict[str, Any] = {  # Any: JSON
             "name": name,
-            "datatype": "BYTES" if is_text else "FP32",
+            "datatype": "BYTES" if isinstance(tensor, list) else "FP32",
             "shape": _shape(tensor, asked[name].top),
         }
         if asked[name].is_binary:
             piece = _packed(tensor) if isinstance(tensor, list) else np.ascontiguousarray(tensor).tobytes()
             entry["parameters"] = {"binary_data_size": len(piece)}
             pieces.append(piece)
+            described.append(json.dumps(entry))
         elif isinstance(tensor, list):
-            entry["data"] = [text.decode() for text in tensor]
-        is_number = not is_text and not asked[name].is_binary
-        described.append(_with_list(entry, "data", _numbers(tensor)) if is_number else json.dumps(entry))
+            described.append(json.dumps({**entry, "data": [text.decode() for text in tensor]}))
+        else:
+            described.append(_with_list(entry, "data", _numbers(tensor)))
     head = _with_list(header, "outputs", described).encode()
     return (head + b"".join(pieces), len(head)) if pieces else (head, None)
 
@@ -134,7 +134,7 @@ def _with_list(value: dict[str, Any], key: str, entries: Iterable[str]) -> str: 
     return f'{json.dumps(value)[:-1]}, "{key}": [{", ".join(entries)}]}}'
 
 
-def _numbers(tensor: Tensor) -> Iterator[str]:
+def _numbers(tensor: NDArray[np.generic]) -> Iterator[str]:
     """A tensor's values as JSON, some at a time: json holds the interpreter's lock while it writes."""
     values = np.ravel(tensor)
     for first in range(0, len(values), _VALUES_AT_ONCE):

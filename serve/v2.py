@@ -21,8 +21,6 @@ from serve.routes import Bare
 
 TAG: Final = "Open Inference Protocol"
 
-_MOST_BYTES: Final = 1 << 16
-
 _INDEX: Final[dict[str, Any]] = {  # Any: OpenAPI
     "requestBody": {
         "content": {
@@ -131,8 +129,7 @@ async def index(request: Request) -> Response:
     curl -X POST http://127.0.0.1:8000/v2/repository/index
     """
     live = state.of(request)
-    content = await uploads.body(request, live.settings, min(_MOST_BYTES, live.settings.max_bytes))
-    only_ready = _wants_only_ready(content)
+    only_ready = _wants_only_ready(await uploads.small_body(request, live.settings))
     serving = live.engine.serving.number if live.engine.has_model else None
     reasons = {refusal.version: refusal.reason for refusal in live.watcher.refused}
     numbers = await asyncio.to_thread(live.registry.numbers)

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from pawloop import durable
 from pawloop.errors import PawloopError
 from pawloop.registry import Aliases, Registry
 from pawloop.settings import Settings
@@ -125,12 +126,7 @@ class Watcher:
         self._again_at = time.monotonic() + _TRY_AGAIN_S
 
     def _stamp(self) -> tuple[int, int] | None:
-        """What changes whenever aliases.json is replaced: its inode and its time."""
-        try:
-            status = (self.registry.folder / "aliases.json").stat()
-        except OSError:
-            return None
-        return status.st_ino, status.st_mtime_ns
+        return durable.stamp(self.registry.folder / "aliases.json")
 
     def _is_mended(self) -> bool:
         """Whether somebody changed the files of a refused version, and has come to an end with it."""

@@ -88,13 +88,13 @@ def _past(store: Path, name: str) -> Past:
     rows = last.rows(["id", "label", "verdict", "reason", "side"])
     held = rows.filter(pc.equal(rows["verdict"], KEPT))["id"]
     # Not of the other sides: a model would be judged by the photos that are easy to tell.
-    taught = {photo.id for photo in last.photos("train")}
+    taught = rows.filter(pc.equal(rows["side"], "train"))
+    ids = set(taught["id"].to_pylist())
     reasons = {
         (id, label): f'photos like it are labelled "{likely}"; put it there, or correct the others'
         for (id, label), likely in doubted(last).items()
-        if id in taught
+        if id in ids
     }
-    is_wrong = pc.and_(pc.equal(rows["verdict"], verdict.WRONG), pc.equal(rows["side"], "train"))
-    for row in rows.filter(is_wrong).to_pylist():
+    for row in taught.filter(pc.equal(taught["verdict"], verdict.WRONG)).to_pylist():
         reasons[row["id"], row["label"]] = row["reason"]
     return Past(held, reasons)
