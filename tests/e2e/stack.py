@@ -159,9 +159,7 @@ class Stack:
 
     def prefect(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """An answer of Prefect's API."""
-        answer = httpx.post(f"{self.environment['PREFECT_API_URL']}{path}", json=body or {}, timeout=30)
-        answer.raise_for_status()
-        return answer.json()
+        return asked("POST", f"{self.environment['PREFECT_API_URL']}{path}", body or {}).json()
 
     def flow_runs(self) -> list[dict[str, Any]]:
         """Flow runs, oldest first."""
@@ -183,7 +181,7 @@ class Stack:
         wait_until(lambda: len(self.schedules()) == 2, 240, "both deployments have a schedule")
         assert all(is_active for _, is_active in self.schedules().values())
         for address, _ in self.schedules().values():
-            httpx.patch(address, json={"active": False}).raise_for_status()
+            asked("PATCH", address, {"active": False})
 
     def aliases(self) -> dict[str, Any]:
         path = self.store / "models" / "sample" / "aliases.json"
@@ -233,6 +231,16 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> No
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s: {what}"
+        time.sleep(0.2)
+
+
+def asked(method: str, url: str, body: dict[str, Any]) -> httpx.Response:
+    """Prefect's answer; its 503 (its SQLite file was busy, say) means: ask again, as its own client does."""
+    deadline = time.monotonic() + 30
+    while True:
+        answer = httpx.request(method, url, json=body, timeout=30)
+        if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
+            return answer.raise_for_status()
         time.sleep(0.2)
 
 

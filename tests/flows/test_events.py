@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_URL
@@ -14,6 +13,7 @@ from prefect.testing.utilities import prefect_test_harness
 
 from flows import retrain
 from pawloop.errors import DatasetError
+from tests.e2e.stack import asked
 from tests.tasks.albums import album, made, problem
 
 _WAIT_S = 30.0
@@ -37,10 +37,10 @@ def test_failed_checks_reach_the_server_with_what_failed(server: str, tmp_path: 
         retrain.validate(dataset, about)
     EventsWorker.drain_all()
 
-    asked = {"filter": {"event": {"name": ["pawloop.validation.failed"]}}}
+    wanted = {"filter": {"event": {"name": ["pawloop.validation.failed"]}}}
     until, events = time.monotonic() + _WAIT_S, []
     while not events and time.monotonic() < until:
-        events = httpx.post(f"{server}/events/filter", json=asked).raise_for_status().json()["events"]
+        events = asked("POST", f"{server}/events/filter", wanted).json()["events"]
         time.sleep(0.2)
     [event] = events
     assert event["resource"]["prefect.resource.id"] == f"pawloop.dataset.test.{dataset.id}"
