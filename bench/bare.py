@@ -12,7 +12,8 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 from itertools import cycle
 from pathlib import Path
 from typing import Literal, get_args
@@ -35,6 +36,11 @@ class Bare:
     photos_s: float
     cpu_ms: float
     p50_ms: float
+
+    @classmethod
+    def mean(cls, several: Sequence[Bare]) -> Bare:
+        """Of measurements that were made around something else."""
+        return cls(*map(statistics.mean, zip(*map(astuple, several), strict=True)))
 
 
 def limit(model: Path, photos: Path, seconds: float, processes: int, decodes: Decodes = "well") -> Bare:

@@ -77,25 +77,15 @@ def _least_s(model: Path, photo: Path) -> float:
 
 @dataclass(frozen=True)
 class Against:
-    """Ours against something bare, medians. share_left: of the cores, by the load generator.
+    """Ours by something bare, medians of the rounds: photos a second, and CPU time a request.
 
-    cpu_ratio: CPU time a request, ours by the bare; it hardly minds what else the machine does.
+    fair_ratio: by the part of the bare that the load generator left. cpu_ratio hardly minds what else the
+    machine does.
     """
 
-    ours_s: float
-    bare_s: float
-    share_left: float
+    ratio: float
+    fair_ratio: float
     cpu_ratio: float
-
-    @property
-    def ratio(self) -> float:
-        """Ours by the bare, both as measured."""
-        return self.ours_s / self.bare_s
-
-    @property
-    def fair_ratio(self) -> float:
-        """Ours by the part of the bare that the generator left."""
-        return self.ours_s / (self.bare_s * self.share_left)
 
 
 def large_photos(model: Model, ground: Range, test_data: Path, rounds: int, seconds: float) -> Against:
@@ -138,18 +128,16 @@ def _against(
     folder: Path | None = None,
 ) -> Against:
     rounds, seconds = laps
-    measured, limits, shares, costs = [], [], [], []
+    ratios, fair, costs = [], [], []
     with contestants.running(who, model, ground) as (child, plain):
         fire(child, folder or plain, connections=8, seconds=1)
         for _ in range(rounds):
             least = limit()
-            limits.append(least.photos_s)
             outcome = fire(child, folder or plain, connections=8, seconds=seconds)
-            measured.append(outcome.photos_s)
-            shares.append(outcome.share_left(ground.workers))
+            ratios.append(outcome.photos_s / least.photos_s)
+            fair.append(ratios[-1] / outcome.share_left(ground.workers))
             costs.append(outcome.cpu_ms / least.cpu_ms)
-    middle = statistics.median
-    return Against(middle(measured), middle(limits), middle(shares), middle(costs))
+    return Against(*map(statistics.median, (ratios, fair, costs)))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ their median counts. Knows rounds and medians; knows nothing about what is concl
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -60,7 +61,7 @@ class Standing:
 
 @dataclass
 class Race:
-    """All of it. bare: the limit, a measurement a round; alone: one process of it."""
+    """All of it. bare: the limit, a measurement a round beside who stands first; alone: one process of it."""
 
     backbone: str
     cores: int
@@ -91,19 +92,43 @@ def run(
     absent: dict[str, str],
     say: Callable[[str], None],
 ) -> Race:
-    """Race. photos: their folder, for the bare limit. absent: why some are not there, by name."""
+    """Race. photos: their folder, for the bare limit. absent: why some are not there, by name.
+
+    The limit is measured just before and just after the first of `who`: a virtual machine may be another
+    one by the end of a round.
+    """
     race = Race(model.backbone, ground.workers)
     race.standings = [Standing(one.name, absent=absent.get(one.name)) for one in who]
     for number in range(laps.rounds):
-        race.bare.append(bare.limit(model.files["float32"], photos, laps.seconds, ground.workers))
-        race.alone.append(bare.limit(model.files["float32"], photos, laps.seconds, 1))
-        say(f"round {number + 1}: bare {race.bare[-1].photos_s:.0f} photos/s")
+        say(f"round {number + 1}")
         # From the other end every second round, so that nobody always follows the same one.
         for one, standing in list(zip(who, race.standings))[:: 1 if number % 2 == 0 else -1]:
-            if standing.absent is None:
+            if standing.absent is not None:
+                continue
+            with _limited(race, model, photos, laps, say) if one is who[0] else nullcontext():
                 _lap(one, standing, model, ground, laps)
-                say(f"  {one.name}: {_told(standing)}")
+            say(f"  {one.name}: {_told(standing)}")
     return race
+
+
+@contextmanager
+def _limited(
+    race: Race, model: Model, photos: Path, laps: Laps, say: Callable[[str], None]
+) -> Iterator[None]:
+    """Measure the limit before and after what is done within."""
+    together: list[Bare] = []
+    alone: list[Bare] = []
+
+    def measure() -> None:
+        for found, processes in ((together, race.cores), (alone, 1)):
+            found.append(bare.limit(model.files["float32"], photos, laps.seconds, processes))
+
+    measure()
+    yield
+    measure()
+    race.bare.append(Bare.mean(together))
+    race.alone.append(Bare.mean(alone))
+    say(f"  bare: {race.bare[-1].photos_s:.0f}/s")
 
 
 def _lap(one: Contestant, standing: Standing, model: Model, ground: Range, laps: Laps) -> None:

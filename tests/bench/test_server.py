@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import children, claims, peers, report, requests, rubbish
+from bench import children, claims, peers, race, report, requests, rubbish
 from bench.bare import Bare
 from bench.claims import Results
-from bench.contestants import OURS
+from bench.contestants import OURS, Contestant, Range
 from bench.firing import fire
 from bench.load import Load
-from bench.race import Lap, Race, Standing
+from bench.models import Model
+from bench.race import Lap, Laps, Race, Standing
 from bench.rubbish import Rubbish
 from bench.steady import Growth, Swaps
 from pawloop import image
@@ -108,17 +109,34 @@ def test_mutated_requests_are_the_same_by_seed_and_of_many_kinds() -> None:
 
 def results() -> Results:
     """A race that ours wins at 8 connections and loses at 32."""
-    race = Race("mobilenet_v3_large", 2, [Bare(400, 4.0, 5.0)], [Bare(200, 4.0, 5.0)])
+    raced = Race("mobilenet_v3_large", 2, [Bare(400, 4.0, 5.0)], [Bare(200, 4.0, 5.0)])
     for name, fast in ((OURS, (200, 390, 100)), ("FastAPI", (180, 250, 250))):
         laps = {
             count: [Lap(photos_s, 10, 14 if name == OURS else 60, 4.2, 0.98, 0)]
             for count, photos_s in zip((1, 8, 32), fast)
         }
-        race.standings.append(Standing(name, laps, [140.0], [0.5]))
-    race.standings.append(Standing("Gone", absent="did not start: no such model"))
+        raced.standings.append(Standing(name, laps, [140.0], [0.5]))
+    raced.standings.append(Standing("Gone", absent="did not start: no such model"))
     broken = Rubbish(500, {400: 499, 500: 1}, True, 150, 150)
     swaps, growth = Swaps(50, 0, 40, 60, 140, 143), Growth(1000, 0, [140.0] * 10)
-    return Results(race=race, swaps=swaps, growth=growth, rubbish=broken)
+    return Results(race=raced, swaps=swaps, growth=growth, rubbish=broken)
+
+
+def test_the_limit_is_measured_on_both_sides_of_our_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = iter([Bare(400, 4.0, 5.0), Bare(200, 4.0, 5.0), Bare(300, 6.0, 7.0), Bare(100, 6.0, 7.0)])
+    done: list[str] = []
+    monkeypatch.setattr(race.bare, "limit", lambda *_: done.append("limit") or next(limits))
+    monkeypatch.setattr(race, "_lap", lambda one, *_: done.append(one.name))
+
+    model = Model("mobilenet_v3_large", "", tmp_path, tmp_path, {"float32": tmp_path}, tmp_path)
+    who = [Contestant(OURS), Contestant("FastAPI")]
+    found = race.run(model, who, Range([], 2, tmp_path), tmp_path, Laps(1, 1.0, [8]), {}, done.append)
+
+    assert done[1:6] == ["limit", "limit", OURS, "limit", "limit"]
+    assert found.bare == [Bare(350, 5.0, 6.0)]
+    assert found.alone == [Bare(150, 5.0, 6.0)]
 
 
 def test_targets_are_met_or_missed_as_the_numbers_say() -> None:
