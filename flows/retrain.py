@@ -91,7 +91,8 @@ def retrain(
         shadowing.end_left_over(registry)
         finish_left_over(store, registry, chosen.server_url)
         weights = pretrained(spec, store)
-        dataset = split(curate(collect(spec, store), spec, store), spec, store)
+        with run.alone_with_photos(store, spec):
+            dataset = split(curate(collect(spec, store), spec, store), spec, store)
         recipe = recipes.plan(spec, weights, seed, trials.read_found(store, spec.name))
         key = recipe.key(dataset, provenance.code_version())
         cause = Cause(key, runs.terms(spec))

@@ -16,6 +16,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State, TaskRun
 from prefect.events import emit_event
+from prefect.logging import get_run_logger
 from prefect.states import Completed
 
 from pawloop import durable, running
@@ -36,6 +37,16 @@ def only_one(store: Path, problem: Problem, what: str = "retrain") -> Iterator[N
     rename(problem, "running")
     name = problem.name if what == "retrain" else f"{problem.name}.{what}"
     with durable.lock(running.run_lock(store, name), f"{what} run {runtime.flow_run.name}"):
+        yield
+
+
+@contextmanager
+def alone_with_photos(store: Path, problem: Problem) -> Iterator[None]:
+    """From collecting to splitting, wait for the problem's other flow, which makes the same tables."""
+    path = running.run_lock(store, f"{problem.name}.photos")
+    if runtime.flow_run.id and (holder := durable.holder(path)):
+        get_run_logger().info("Waiting for the photos, which %s has", holder)
+    with durable.lock(path, f"run {runtime.flow_run.name}", wait=True):
         yield
 
 

@@ -40,7 +40,8 @@ def tune(problem: str | None = None, seed: Seed = 0) -> State:
     spec, store = problems.load(problem or chosen.problem), chosen.store.resolve()
     with run.only_one(store, spec, "tune"):
         weights = retrain.pretrained(spec, store)
-        dataset = retrain.split(retrain.curate(retrain.collect(spec, store), spec, store), spec, store)
+        with run.alone_with_photos(store, spec):
+            dataset = retrain.split(retrain.curate(retrain.collect(spec, store), spec, store), spec, store)
         retrain.validate(dataset, spec)
         before = tuning.before(dataset, spec, weights)
         found = search(dataset, spec, weights, seed)

@@ -87,7 +87,9 @@ class Contest:
                     raise UnfinishedError("the time was out before its turn")
                 entries.append(self.frozen(net, until))
             except UnfinishedError as error:
-                self.notes.append(f"{net.name} waits for the next night: {error}")
+                self.notes.append(
+                    f"{net.name} waits for a training with other photos or a larger {self.limit}: {error}"
+                )
         best = max(entry.validation_accuracy for entry in entries)
         wanted = self.recipe.fine_tune
         if wanted == "always" or (wanted == "auto" and best < _GOOD_ENOUGH):

@@ -51,7 +51,7 @@ def curate(found: Path, problem: Problem, store: Path, on_progress: Progress | N
         _measure_news(table, store, memory, on_progress)
         rules = verdict.Rules.of(problem)
         facts = {**told(found), "rules": asdict(rules)}
-        table = verdict.judged(table, memory, rules, _past(store, problem.name))
+        table = verdict.judged(table, memory, rules, _past(store, problem, rules))
         path = growing(store, problem.name) / "curated.parquet"
         with durable.aside(path) as draft:
             write(table.replace_schema_metadata({"pawloop": json.dumps(facts)}), draft)
@@ -79,14 +79,23 @@ def _measure_news(table: pa.Table, store: Path, memory: Memory, on_progress: Pro
         on_progress(done, total)
 
 
-def _past(store: Path, name: str) -> Past:
-    """What the newest version holds, and the labels that it doubts or that were doubted before it."""
-    before = versions(store, name)
+def _past(store: Path, problem: Problem, rules: verdict.Rules) -> Past:
+    """What the newest version of these sources holds, and the labels doubted by it or before it."""
+    before = versions(store, problem.name)
     if not before:
         return Past()
-    last = Dataset.open(store, name, before[-1].id)
+    sources = list(problem.data.sources)
+
+    def likeness(version: Dataset) -> tuple[bool, bool]:
+        theirs = version.facts()["sources"]
+        return theirs == sources, not set(theirs).isdisjoint(sources)
+
+    # Not simply the newest: one of other photos, by `--source` for once, says nothing of these.
+    last = Dataset.open(store, problem.name, max(reversed(before), key=likeness).id)
     rows = last.rows(["id", "label", "verdict", "reason", "side"])
     held = rows.filter(pc.equal(rows["verdict"], KEPT))["id"]
+    if last.facts()["rules"]["near_duplicates"] < rules.near_duplicates:
+        held = held.slice(0, 0)  # it did not look as far, so its twins may stand on both sides
     # Not of the other sides: a model would be judged by the photos that are easy to tell.
     taught = rows.filter(pc.equal(rows["side"], "train"))
     ids = set(taught["id"].to_pylist())

@@ -43,7 +43,10 @@ def placed(names: Iterable[str], classes: Sequence[str]) -> tuple[list[Placed], 
     around them give sides when all three are there.
     """
     shelves = _shelves(names)
-    depth = _wrapping([shelf for shelf, files in shelves.items() if any(map(is_photo, files))], set(classes))
+    with_photos = [shelf for shelf, files in shelves.items() if any(map(is_photo, files))]
+    depth = _wrapping(with_photos, set(classes))
+    # A class may be called as a side is. Where both could be meant, the outer folder is the side.
+    are_sides = all(len(shelf) > depth and side_named(shelf[depth]) for shelf in with_photos)
     sides = {side_named(shelf[depth]) for shelf in shelves if len(shelf) > depth + 1} - {None}
     photos: list[Placed] = []
     strangers: Counter[str] = Counter()
@@ -51,7 +54,9 @@ def placed(names: Iterable[str], classes: Sequence[str]) -> tuple[list[Placed], 
     for shelf, files in shelves.items():
         inner, prefix = shelf[depth:], "".join(f"{part}/" for part in shelf)
         side = None
-        if len(inner) > 1 and same_form(inner[0]) not in classes:
+        if len(inner) > 1 and (
+            same_form(inner[0]) not in classes or (are_sides and same_form(inner[1]) in classes)
+        ):
             side = side_named(inner[0])
             inner = inner[1:] if side else inner
         label = same_form(inner[0]) if inner else None

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pawloop.errors import SourceError, nearest
 from pawloop.sections import same_form
 from tasks import remote, seen
-from tasks.layout import side_named
+from tasks.layout import printable, side_named
 from tasks.manifest import Side
 from tasks.offer import Listing, Offer
 from tasks.place import path_of
@@ -48,7 +48,7 @@ def listing(source: str, classes: Sequence[str], store: Path) -> Listing:
 
     Raises SourceError when the list cannot be read, lacks a column or names an unknown side.
     """
-    path = remote.fetched(source, store) if "://" in source else Path(source).expanduser()
+    path = remote.fetched(source, store) if "://" in source else Path(os.path.expanduser(source))  # noqa: PTH111  (leaves a name that only begins like a home)
     base = source.rpartition("/")[0] if "://" in source else os.path.abspath(path.parent)  # noqa: PTH100
     lines = _lines(path, source)
     if not lines:
@@ -99,7 +99,21 @@ def _csv_lines(path: Path, source: str) -> Iterator[Line]:
         columns = _columns(header, source)
         for row in reader:
             if row:
-                yield Line(*(row[n].strip() if n is not None and n < len(row) else "" for n in columns))
+                line = Line(*(row[n].strip() if n is not None and n < len(row) else "" for n in columns))
+                _require_text(line, source)
+                yield line
+
+
+def _require_text(line: Line, source: str) -> None:
+    """Bytes that are no UTF-8 may name a file; in a word for people they come from another encoding."""
+    for word in line[1:]:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise SourceError(
+                f'{source}: "{printable(word)}" beside {printable(line.place)} is not UTF-8; save the list '
+                "as UTF-8 (in Excel: CSV UTF-8)"
+            ) from None
 
 
 def _parquet_lines(path: Path, source: str) -> Iterator[Line]:
@@ -165,4 +179,4 @@ def _side(source: str, line: Line) -> Side | None:
 def _joined(base: str, place: str) -> str:
     if "://" in place:
         return place
-    return f"{base}/{place}" if "://" in base else os.path.join(base, Path(place).expanduser())  # noqa: PTH118
+    return f"{base}/{place}" if "://" in base else os.path.join(base, os.path.expanduser(place))  # noqa: PTH111, PTH118

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import uuid
 from pathlib import Path
 from typing import Final
 
 from tasks.layout import PHOTO_SUFFIXES
-from tasks.place import location_of
+from tasks.place import KEPT_IN, location_of
 from tasks.tags import without_private_tags
 
 _STARTS: Final = {
@@ -32,12 +33,12 @@ def keep(content: bytes, id: str, name: str, store: Path) -> tuple[str, str]:
 
     Location and camera tags are removed without touching pixels; what cannot be parsed stays as it came.
     """
-    path = store / "photos" / id[:2] / f"{id}{suffix_of(name, content)}"
+    path = store / KEPT_IN / id[:2] / f"{id}{suffix_of(name, content)}"
     kept = without_private_tags(content)
     stored = hashlib.sha256(kept).hexdigest() if kept is not content else id
     if not (path.exists() and path.stat().st_size == len(kept)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+        draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.draft")  # another thread may keep it, too
         draft.write_bytes(kept)
         draft.replace(path)  # no sync: readers check the hash, and a lost file is imported again
     return location_of(path, store), stored

@@ -16,7 +16,7 @@ import httpx
 
 from pawloop.card import Card
 from pawloop.errors import ConfirmError, DamagedVersionError, RegistryError
-from pawloop.registry import Registry, Version
+from pawloop.registry import Registry, Version, verify
 from tasks.cardtext import card_markdown
 
 _ASK_EVERY_S = 0.5
@@ -80,6 +80,7 @@ def _of_run(store: Path, registry: Registry, run: str, despite: str | None) -> V
             "see `pawloop models list`"
         )
     card = Card.model_validate_json((folder / "card.json").read_bytes())
+    verify(folder, card)  # what was judged is what is served
     if card.name != registry.name:
         raise RegistryError(f"run {run} made a candidate of {card.name}, not of {registry.name}")
     if card.verdict.outcome != "promote" and not despite:

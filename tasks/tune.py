@@ -7,6 +7,7 @@ champion.
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -75,17 +76,31 @@ def open_search(dataset: Dataset, problem: Problem, weights: Sequence[Pretrained
     folder = dataset.store / "tuned" / problem.name / key
     folder.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(folder / "study.log"))),
-        study_name=key,
-        load_if_exists=True,
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
-    )
+    log = folder / "study.log"
+    _drop_half_line(log)
+    try:
+        study = optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(log))),
+            study_name=key,
+            load_if_exists=True,
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
+        )
+    except ValueError as error:  # a line that is no JSON
+        raise TrainingError(
+            f"{log}: cannot be read: {error}; delete it, and the search begins anew"
+        ) from None
     begun = len(study.get_trials(deepcopy=False))  # with the seed alone, it would draw the first ones again
     study.sampler = optuna.samplers.TPESampler(seed=(seed + begun) % 2**32, n_startup_trials=6)
     search = Search(study, folder, dataset, problem, own, seed)
     _take_up(search)
     return search
+
+
+def _drop_half_line(log: Path) -> None:
+    """What a full disk let through of a last line would be glued to the next one."""
+    if log.exists():
+        content = log.read_bytes()
+        os.truncate(log, content.rfind(b"\n") + 1)
 
 
 def search(found: Search, on_progress: Progress) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -22,6 +23,23 @@ def test_the_second_retrain_of_a_problem_is_told_who_holds_it(tmp_path: Path) ->
         run.only_one(tmp_path, spec),
     ):
         pass
+
+
+def test_a_search_waits_while_a_retrain_divides_the_photos(tmp_path: Path) -> None:
+    spec, done = problems.load("cat-vs-dog"), list[str]()
+
+    def other() -> None:
+        with run.alone_with_photos(tmp_path, spec):
+            done.append("search")
+
+    with ThreadPoolExecutor() as pool:
+        with run.alone_with_photos(tmp_path, spec):
+            waiting = pool.submit(other)
+            with pytest.raises(TimeoutError):
+                waiting.result(0.2)
+            done.append("retrain")
+        waiting.result(10)
+    assert done == ["retrain", "search"]
 
 
 def test_another_problem_may_retrain_meanwhile(tmp_path: Path) -> None:

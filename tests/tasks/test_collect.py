@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import unicodedata
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,10 +13,11 @@ import pytest
 
 from pawloop.errors import DatasetError, SourceError
 from pawloop.image import photo_id
-from tasks import sources
+from tasks import photos, sources
 from tasks.collect import collect
 from tasks.manifest import SIDES
 from tests.tasks.albums import album, made, photo, problem
+from tests.tasks.test_archive import zipped
 
 UMLAUTS = ("schöne Katze", "großer Hund")
 
@@ -88,6 +90,47 @@ def test_train_validation_and_test_folders_give_the_sides(tmp_path: Path) -> Non
         "val": "validation",
         "tes": "test",
     }
+
+
+def test_a_class_may_be_called_as_a_side_is(tmp_path: Path) -> None:
+    for side in ("train", "val", "test"):
+        album(tmp_path / "photos" / side, ("train", "car"), each=1, seed=len(side))
+    found = collect(problem(tmp_path / "photos", classes=("train", "car")), tmp_path / "store")
+    rows = pq.read_table(found.path).to_pylist()
+    assert {(row["label"], row["side"]) for row in rows} == {
+        (label, side) for label in ("train", "car") for side in SIDES
+    }
+    plain = album(tmp_path / "plain", ("train", "test"), each=1)
+    found = collect(problem(plain, classes=("train", "test")), tmp_path / "store")
+    assert found.classes == {"train": 1, "test": 1}
+
+
+def test_many_readers_may_keep_the_same_photo(tmp_path: Path) -> None:
+    content, id = photo(3), photo_id(photo(3))
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(40):
+            kept = set(pool.map(lambda _: photos.keep(content, id, "a.jpg", tmp_path), range(8)))
+            [(location, _)] = kept
+            (tmp_path / location).unlink()
+
+
+def test_a_photo_damaged_in_the_store_is_imported_again(tmp_path: Path) -> None:
+    names = {
+        f"{label}/{n}.png": photo(n + 10 * (label == "dog"), format="PNG")
+        for label in ("cat", "dog")
+        for n in range(4)
+    }
+    about = problem(zipped(tmp_path / "photos.zip", names))
+    dataset = made(about, tmp_path / "store")
+    kept = dataset.photos("train")[0]
+    path = tmp_path / "store" / kept.location
+    path.write_bytes(bytes(path.stat().st_size))
+
+    with pytest.raises(DatasetError, match=r"damaged on the disk, and put aside as .*\.damaged; run again"):
+        dataset.read(kept)
+
+    assert made(about, tmp_path / "store").id == dataset.id
+    assert photo_id(dataset.read(kept)) == kept.id
 
 
 def test_photos_outside_class_folders_wait_for_a_label(tmp_path: Path) -> None:

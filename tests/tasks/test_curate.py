@@ -135,6 +135,31 @@ def test_near_duplicates_stay_where_the_problem_says_so(tmp_path: Path) -> None:
     assert curated(problem(folder, near_duplicates=0), tmp_path / "store").set_aside == {}
 
 
+def test_looking_further_for_near_duplicates_finds_those_held_already(tmp_path: Path) -> None:
+    folder = album(tmp_path / "photos")
+    (folder / "cat" / "a.jpg").write_bytes(photo(70, quality=60))
+    (folder / "cat" / "b.jpg").write_bytes(photo(70, quality=90))
+    made(problem(folder, near_duplicates=0), tmp_path / "store")
+
+    later = made(problem(folder), tmp_path / "store")
+
+    assert later.facts()["set_aside"] == {"near duplicate": 1}
+    assert later.id == made(problem(folder), tmp_path / "fresh").id
+
+
+def test_a_run_on_other_photos_for_once_changes_nothing_of_the_usual_version(tmp_path: Path) -> None:
+    folder, other = album(tmp_path / "photos"), album(tmp_path / "other", seed=300)
+    smaller, larger = (twin for _, twin in sorted((measure_id(q), photo(70, quality=q)) for q in (60, 90)))
+    (folder / "cat" / "a.jpg").write_bytes(larger)
+    made(problem(folder), tmp_path / "store")
+    (folder / "cat" / "b.jpg").write_bytes(smaller)
+    usual = made(problem(folder), tmp_path / "store")
+
+    made(problem(other), tmp_path / "store")
+
+    assert made(problem(folder), tmp_path / "store").id == usual.id
+
+
 def test_a_photo_known_to_the_store_is_not_decoded_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,3 +77,18 @@ def test_a_missing_photo_is_told_and_left_out(tmp_path: Path) -> None:
 def test_a_bad_list_is_told_with_what_to_do(tmp_path: Path, lines: list[str], words: str) -> None:
     with pytest.raises(SourceError, match=words):
         collect(problem(listed(tmp_path / "list.csv", lines)), tmp_path / "store")
+
+
+def test_a_list_in_another_encoding_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_bytes("path;label;group\ncat.jpg;cat;Käthe\n".encode("cp1252"))
+    with pytest.raises(SourceError, match=r"is not UTF-8; save the list as UTF-8"):
+        collect(problem(path), tmp_path / "store")
+
+
+def test_a_name_that_only_begins_like_a_home_is_a_name(tmp_path: Path) -> None:
+    album(tmp_path, each=1)
+    (tmp_path / "~nobody.jpg").write_bytes(photo(5))
+    lines = ["path,label", "~nobody.jpg,cat", "dog/dog000.jpg,dog"]
+
+    assert collect(problem(listed(tmp_path / "list.csv", lines)), tmp_path / "store").photo_count == 2

@@ -12,8 +12,9 @@ import httpx
 import numpy as np
 import pytest
 
-from pawloop.card import Verdict
-from pawloop.errors import ConfirmError, RegistryError
+from pawloop import durable
+from pawloop.card import Card, Verdict
+from pawloop.errors import ConfirmError, DamagedVersionError, RegistryError
 from pawloop.registry import Registry
 from tasks import release
 from tasks.answer import Answers
@@ -101,6 +102,20 @@ def test_a_refused_challenger_needs_a_reason_to_be_promoted(registry: Registry, 
     version = release.promote_by_hand(tmp_path, registry, "20260101-000000-aaaa", "checked by eye")
     assert registry.aliases().champion == version.number
     assert registry.version(version.number).card.verdict.despite == "checked by eye"
+
+
+def test_a_candidate_whose_file_was_damaged_since_is_not_promoted(registry: Registry, tmp_path: Path) -> None:
+    folder = refused_run(tmp_path)
+    card = Card.model_validate_json((folder / "card.json").read_bytes())
+    hashes = {"model.onnx": durable.sha256(folder / "model.onnx")}
+    (folder / "card.json").write_text(card.model_copy(update={"files": hashes}).model_dump_json())
+    (folder / "model.onnx").write_bytes((folder / "model.onnx").read_bytes()[:-1])
+    before = registry.aliases().champion
+
+    with pytest.raises(DamagedVersionError, match=r"model\.onnx"):
+        release.promote_by_hand(tmp_path, registry, "20260101-000000-aaaa", "checked by eye")
+
+    assert registry.aliases().champion == before
 
 
 def test_promoting_what_does_not_exist_says_so(registry: Registry, tmp_path: Path) -> None:

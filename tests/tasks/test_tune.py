@@ -19,7 +19,7 @@ from tests.tasks import albums
 
 @pytest.fixture(scope="module")
 def problem() -> Problem:
-    space = Tune(trials=4, trial_s=15.0, budget_s=240, backbones=(), image_sizes=(96,), keep=1)
+    space = Tune(trials=4, trial_s=40.0, budget_s=240, backbones=(), image_sizes=(96,), keep=1)
     return Problem(
         name="drawn",
         classes=("cat", "dog"),
@@ -137,3 +137,16 @@ def test_a_search_that_goes_on_tries_something_else(search: tune.Search) -> None
     assert again.suggest_float("rate", *search.problem.tune.rate, log=True) not in [
         one["rate"] for one in known
     ]
+
+
+def test_a_line_that_a_full_disk_cut_costs_a_search_that_line_alone(search: tune.Search) -> None:
+    before = tune.open_search(search.dataset, search.problem, search.weights, 0)
+    log, count = search.folder / "study.log", len(before.study.get_trials())
+    whole = log.read_bytes()
+    log.write_bytes(whole + b'{"op_code": 4, "wor')
+    again = tune.open_search(search.dataset, search.problem, search.weights, 0)
+    assert len(again.study.get_trials()) == count
+    log.write_bytes(whole + b'{"op_code": 4, "wor{"op_code": 4}\n')
+    with pytest.raises(TrainingError, match=r"study\.log: cannot be read: .*; delete it, and the search begins anew"):
+        tune.open_search(search.dataset, search.problem, search.weights, 0)
+    log.write_bytes(whole)
