@@ -16,15 +16,17 @@ from collections.abc import Sequence
 
 _SETTLED_S = 10.0  # what ends sooner is set up wrongly, and would end again
 _PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 60.0
 
 
 def keep(command: Sequence[str], settled_s: float = _SETTLED_S, pause_s: float = _PAUSE_S) -> int:
-    """Run `command` until it ends well, ends soon after its start, or this process is told to stop.
+    """Run `command` until it ends well, ends before it has ever settled, or this process is told to stop.
 
-    settled_s: seconds after which an end is an accident. Returns the last exit status, 128 + N where
-    signal N was the end.
+    settled_s: seconds after which an end is an accident. pause_s: until it is started again; twice as long
+    each time that it ends sooner. Returns the last exit status, 128 + N where signal N was the end.
     """
     running: list[int] = []
+    has_settled, pause = False, pause_s
     stop = threading.Event()
 
     def pass_on(number: int, _: object) -> None:
@@ -45,10 +47,12 @@ def keep(command: Sequence[str], settled_s: float = _SETTLED_S, pause_s: float =
             running.clear()
         status = status if status >= 0 else 128 - status
         ran_s = time.monotonic() - started
-        if stop.is_set() or status == 0 or ran_s < settled_s:
+        pause = pause_s if ran_s >= settled_s else min(2 * pause, _LONGEST_PAUSE_S)
+        has_settled |= ran_s >= settled_s
+        if stop.is_set() or status == 0 or not has_settled:
             return status
         print(f"ended with status {status} after {ran_s:.0f} s: it is started again", flush=True)  # noqa: T201
-        if stop.wait(pause_s):
+        if stop.wait(pause):
             return status
 
 

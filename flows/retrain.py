@@ -21,7 +21,6 @@ from prefect.logging import get_run_logger
 from flows import run
 from flows.progress import Progress
 from pawloop import problem as problems
-from pawloop import settings
 from pawloop.card import Card, Precision, Variant, Verdict
 from pawloop.problem import Problem
 from pawloop.registry import Registry
@@ -84,7 +83,7 @@ def retrain(
         seed: Of fine-tuning; another one gives another, equally good model. A head alone is the same by any.
         force: Judge again when nothing is new since the champion; what is trained already is not again.
     """
-    chosen = settings.load()
+    chosen = run.loaded()
     spec = allowed.varied(problems.load(problem or chosen.problem), source, backbone, chosen.allowed_places)
     store, registry = chosen.store.resolve(), Registry(chosen.store.resolve(), spec.name)
     with run.only_one(store, spec):

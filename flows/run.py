@@ -5,6 +5,7 @@ Knows Prefect's runs. Knows nothing about stages.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,12 +20,20 @@ from prefect.events import emit_event
 from prefect.logging import get_run_logger
 from prefect.states import Completed
 
-from pawloop import durable, running
+from flows.stack import FOLDER
+from pawloop import durable, running, settings
 from pawloop.errors import PawloopError
 from pawloop.problem import Problem
+from pawloop.settings import Settings
 from tasks import experiments
 
 _EXPERIMENTS = 100
+
+
+def loaded() -> Settings:
+    """The settings, as in the folder where somebody started the stack; a worker's runs begin elsewhere."""
+    os.chdir(os.environ.get(FOLDER, "."))
+    return settings.load()
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import time
 import uuid
 import zoneinfo
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -34,6 +34,7 @@ POOL = "pawloop"
 DEPLOYMENT = "retrain/nightly"
 TREE = Path(__file__).resolve().parent.parent
 MARK = "PAWLOOP_STACK"
+FOLDER = "PAWLOOP_FOLDER"  # in which somebody started it: relative paths and `.env` count from there
 _HEARTBEAT_S = 30
 _LOOK_S = 2  # so long may somebody wait who pressed Run; Prefect's own is 10
 _ZOMBIES = "pawloop: end runs whose process is gone"
@@ -47,6 +48,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "PYTHONUNBUFFERED": "1",
         MARK: uuid.uuid4().hex,
+        FOLDER: str(Path.cwd()),
         "PAWLOOP_STORE": str(store),
         "PAWLOOP_PROBLEM": settings.problem,
         "PAWLOOP_PREFECT_PORT": str(settings.prefect_port),
@@ -144,6 +146,37 @@ def set_up(settings: Settings) -> None:
         _deploy()
         durable.write_json(stamp, code)
     _end_zombies()
+
+
+def end_left_over(store: Path, before: datetime) -> None:
+    """Tell Prefect that runs of an earlier stack are dead: nobody else will, nor would they go on.
+
+    before: when this stack began. Where somebody is at work on the store, that may be one of them.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import (
+        FlowRunFilter,
+        FlowRunFilterState,
+        FlowRunFilterStateType,
+        WorkPoolFilter,
+        WorkPoolFilterName,
+    )
+    from prefect.client.schemas.objects import State, StateType
+    from prefect.states import Crashed
+
+    if any(durable.holder(path) for path in (store / "locks").glob("*.lock")):
+        return
+    active = FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING, StateType.CANCELLING])
+    with get_client(sync_client=True) as client:
+        for run in client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=active)),
+            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL])),
+        ):
+            if run.state and run.state.timestamp < before:
+                state: State[None] = Crashed(
+                    message="The stack ended while this ran; another run goes on from there."
+                )
+                client.set_flow_run_state(run.id, state, force=True)
 
 
 def run_deployment(parameters: dict[str, object] | None = None) -> uuid.UUID:

@@ -17,7 +17,6 @@ from prefect.logging import get_run_logger
 from flows import retrain, run
 from flows.progress import Progress
 from pawloop import problem as problems
-from pawloop import settings
 from pawloop.problem import Problem
 from pawloop.sections import Seed
 from tasks import gain, tune_report
@@ -36,7 +35,7 @@ def tune(problem: str | None = None, seed: Seed = 0) -> State:
         problem: A name in `problems/` or the path of a problem file; empty takes `PAWLOOP_PROBLEM`.
         seed: Of search and trainings; with another one the search begins anew.
     """
-    chosen = settings.load()
+    chosen = run.loaded()
     spec, store = problems.load(problem or chosen.problem), chosen.store.resolve()
     with run.only_one(store, spec, "tune"):
         weights = retrain.pretrained(spec, store)

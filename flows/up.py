@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,7 @@ class _Story:
     def __init__(self, settings: Settings, name: str, manager: Manager) -> None:
         self.settings, self.name, self.manager = settings, name, manager
         self.has_failed = False
+        self.began = datetime.now(UTC)
 
     def tell(self) -> None:
         try:
@@ -93,6 +95,7 @@ class _Story:
     def _set_up(self) -> None:
         stack.wait_for_prefect(stack.api_url(self.settings))
         stack.set_up(self.settings)
+        stack.end_left_over(self.settings.store.resolve(), self.began)
         ui = f"http://127.0.0.1:{self.settings.prefect_port}"
         if Registry(self.settings.store, self.name).aliases().champion is None:
             run = stack.run_deployment()

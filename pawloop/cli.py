@@ -53,6 +53,13 @@ def main() -> None:
     except PawloopError as error:
         talk.print(f"pawloop: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(2 if isinstance(error, _ASKED_WRONGLY) else 1)
+    except ModuleNotFoundError as error:
+        talk.print(
+            f"pawloop: this needs {error.name}, which is not installed; training and the stack need: "
+            'pip install -c constraints.txt -e ".[train]"',
+            style="red", markup=False, soft_wrap=True,
+        )  # fmt: skip
+        sys.exit(1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         talk.print(f"pawloop: {where}{error.strerror or error}", style="red", markup=False, soft_wrap=True)
@@ -87,7 +94,7 @@ def init(
     """
     from tasks.formulate import formulate
 
-    out.print(str(formulate(name, photos, machine.load().store.resolve())), soft_wrap=True)
+    line(str(formulate(name, photos, machine.load().store.resolve())))
 
 
 @app.command()
@@ -283,7 +290,7 @@ def _leave_known_errors_to_main(interrupts: Sequence[int]) -> None:
 def _told(state: Any) -> None:  # Any: a Prefect state, which is imported late
     if state.is_failed() or state.is_crashed():
         state.result()  # raises what went wrong
-    out.print(f"{state.name}: {state.message}", soft_wrap=True)
+    line(f"{state.name}: {state.message}")
 
 
 def _say_answer(path: Path, answer: dict[str, Any], as_json: bool) -> None:  # Any: JSON's values

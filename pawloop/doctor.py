@@ -194,6 +194,9 @@ def _servers(settings: Settings) -> Iterator[Finding]:
     for name, url in (("Prefect server", prefect), ("inference server", serving)):
         try:
             answer = httpx.get(url, timeout=2.0)
+        except httpx.InvalidURL as error:
+            yield Finding("bad", f"{name}: {url} is no address ({error}); correct PAWLOOP_HOST")
+            continue
         except httpx.HTTPError:
             yield Finding("told", f"{name} does not answer at {url}; `make up` starts it")
             continue

@@ -49,7 +49,7 @@ def aside(path: Path) -> Iterator[Path]:
     draft = Path(name)
     try:
         yield draft
-        draft.chmod(0o644)
+        draft.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
         sync(draft)
         draft.replace(path)
         sync(path.parent)

@@ -89,6 +89,12 @@ class Settings(BaseSettings):
         Path("../shared/data"), description="Folder of real photos for the tests that need them."
     )
 
+    @field_validator("store", "api_keys", "test_data")
+    @classmethod
+    def _a_path(cls, path: Path | None) -> Path | None:
+        # Of `.env` no shell expands it, and a folder named "~" is a trap for whoever removes it.
+        return path and Path(os.path.expanduser(path))  # noqa: PTH111  (as it is where there is no such home)
+
     @field_validator("server_url")
     @classmethod
     def _an_address(cls, url: str) -> str:

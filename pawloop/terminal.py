@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 talk = Console(stderr=True, highlight=False, emoji=False)
 out = Console(highlight=False, emoji=False)
@@ -45,11 +46,11 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str) 
         for row in (columns, *rows):
             typer.echo("\t".join(map(str, row)))
         return
-    drawn = Table(title=title)
+    drawn = Table(title=Text(title))
     for column in columns:
-        drawn.add_column(column, no_wrap=column in _TO_COPY, overflow="fold")
+        drawn.add_column(Text(column), no_wrap=column in _TO_COPY, overflow="fold")
     for row in rows:
-        drawn.add_row(*map(str, row))
+        drawn.add_row(*(Text(str(cell)) for cell in row))  # a class may be called "[red]", which is markup
     out.print(drawn)
 
 

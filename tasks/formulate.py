@@ -23,7 +23,8 @@ name = {name}
 classes = {classes}
 
 [data]
-# A folder or zip with a folder per class, or a URL of one. Add more of them as they come.
+# A folder or zip with a folder per class, or a URL of one. Add more of them as they come; "journal://" is
+# what people corrected on the page and by `/feedback`.
 sources = {sources}
 test = 0.2                  # share of the photos that only judge; a photo never changes its side
 validation = 0.2            # share that calibrates and chooses
@@ -71,7 +72,7 @@ def formulate(name: str, photos: str, store: Path, folder_of_problems: Path = pr
     text = _TEMPLATE.format(
         name=_toml(name),
         classes=_toml(classes),
-        sources=_toml([source]),
+        sources=_toml([source, "journal://"]),
         first=_toml(classes[0]),
         second=_toml(classes[1]),
         budget=f"{Train().budget_s:g}",

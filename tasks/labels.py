@@ -20,11 +20,14 @@ from tasks.offer import Listing, Offer
 
 
 def listing(source: str, classes: Sequence[str], store: Path) -> Listing:
-    """The labelled photos of a model's journal, `journal://MODEL`; none is no error, only a note.
+    """The labelled photos of a model's journal, `journal://MODEL`; none, or no journal, is only a note.
 
-    Raises SourceError when the journal is switched off or cannot be read.
+    Raises SourceError when the journal cannot be read.
     """
-    found = _by_photo(_labelled(source))
+    url = settings.load().journal_url
+    if url is None:
+        return Listing(source, [], 0, iter(()), ["switched off (PAWLOOP_JOURNAL=off)"])
+    found = _by_photo(_labelled(source, url))
     kept = [one for one in found if one.prediction.is_kept and same_form(one.label.label) in classes]
     notes = [] if found else ["no labels yet: nobody has labelled a photo so far"]
     if len(found) > len(kept):
@@ -36,12 +39,7 @@ def listing(source: str, classes: Sequence[str], store: Path) -> Listing:
     return Listing(source, names, len(kept), offers, notes)
 
 
-def _labelled(source: str) -> list[Labelled]:
-    url = settings.load().journal_url
-    if url is None:
-        raise SourceError(
-            f"{source}: the journal is switched off (PAWLOOP_JOURNAL=off); take this source out"
-        )
+def _labelled(source: str, url: str) -> list[Labelled]:
     try:
         journal = Journal(url)
         try:

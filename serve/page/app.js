@@ -68,6 +68,9 @@ async function ask(files) {
 async function answer(entry) {
   const started = performance.now();
   try {
+    await entry.file.slice(0, 1).arrayBuffer().catch(() => {
+      throw new Trouble("This is no file that can be read; choose photos, not a folder.");
+    });
     entry.answer = await call("predict", {
       method: "POST",
       headers: { "content-type": entry.file.type.startsWith("image/") ? entry.file.type : "application/octet-stream" },
@@ -89,10 +92,11 @@ async function correct(entry, label) {
       body: JSON.stringify({ id: entry.answer.id, label }),
     });
     entry.corrected = label;
-    entry.trouble = null;
+    entry.trouble = entry.wanted = null;
   } catch (error) {
     if (!(error instanceof Trouble)) throw error;
     entry.trouble = error.message;
+    entry.wanted = part("key").hidden ? null : label; // said again once there is a key
   }
   if (shown === entry) show(entry);
 }
@@ -110,6 +114,7 @@ function show(entry) {
   say("trouble", entry.trouble);
   part("answer").hidden = !entry.answer && !!entry.trouble;
   part("answer").classList.toggle("asking", !entry.answer);
+  part("answer").inert = !entry.answer; // its buttons are still those of the photo before
   if (entry.answer) showAnswer(entry);
   for (const button of document.querySelectorAll("#history button")) {
     button.setAttribute("aria-current", button.entry === entry);
@@ -124,8 +129,8 @@ function showAnswer(entry) {
   part("bars").replaceChildren(...sorted.map(([name, p]) => bar(name, p, name === label)));
   part("facts").textContent = `${model.name} version ${model.version} · answered in ${entry.ms.toFixed(0)} ms`;
   part("question").textContent = entry.corrected
-    ? `Thank you, noted as ${entry.corrected}. The next training learns from it.`
-    : "Is that right? What you say is what the next training learns from.";
+    ? `Thank you, noted as ${entry.corrected}.`
+    : "Is that right? What you say is kept as the photo's label.";
   part("choices").replaceChildren(...Object.keys(probabilities).map((name) => choice(entry, name)));
 }
 
@@ -179,12 +184,19 @@ function askForKey() {
   sessionStorage.removeItem("key");
   part("key").hidden = false;
   part("key-value").focus();
+  hideWhatAsksForAKey();
+}
+
+// A link carries no key, so these would show nothing but that one is wanted.
+function hideWhatAsksForAKey() {
+  for (const id of ["versions", "card"]) part(id).hidden = true;
 }
 
 part("key").addEventListener("submit", async (event) => {
   event.preventDefault();
   sessionStorage.setItem("key", part("key-value").value.trim());
   part("key").hidden = true;
+  for (const entry of history.filter((entry) => entry.wanted)) await correct(entry, entry.wanted);
   const left = history.filter((entry) => !entry.answer);
   for (const entry of shown && !shown.answer && !left.includes(shown) ? [shown, ...left] : left) {
     await answer(entry);
@@ -221,4 +233,5 @@ document.addEventListener("drop", (event) => {
   ask([...event.dataTransfer.files]);
 });
 
+if (sessionStorage.getItem("key")) hideWhatAsksForAKey();
 watchModel();

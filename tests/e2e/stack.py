@@ -166,6 +166,12 @@ class Stack:
         found: list[dict[str, Any]] = self.prefect("/flow_runs/filter", {"sort": "EXPECTED_START_TIME_ASC"})
         return [run for run in found if run["state_type"] != "SCHEDULED"]
 
+    def run_that_nobody_works_on(self) -> str:
+        """The id of a retrain that Prefect believes to be running, as after a Ctrl-C in the middle of one."""
+        deployments = {one["name"]: one["id"] for one in self.prefect("/deployments/filter")}
+        path = f"/deployments/{deployments['nightly']}/create_flow_run"
+        return str(self.prefect(path, {"state": {"type": "RUNNING"}})["id"])
+
     def schedules(self) -> dict[str, tuple[str, bool]]:
         """By deployment: its schedule's address in Prefect's API, and whether that is active."""
         places = f"{self.environment['PREFECT_API_URL']}/deployments"

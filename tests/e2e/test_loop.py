@@ -171,12 +171,14 @@ def test_a_killed_run_and_worker_lose_nothing_and_the_next_run_succeeds(stack: S
 
 
 def test_started_again_it_retrains_nothing_and_ctrl_c_leaves_no_process(stack: Stack) -> None:
+    left_over = stack.run_that_nobody_works_on()
     assert stack.stop() == 0
     assert stack.ours() == []
     stack.start()
     stack.await_line("Pawloop is ready: sample version 3", 60)
     assert not stack.schedules()["nightly"][1], "a schedule that somebody paused stays paused"
     assert not any("database is locked" in line for line in stack.lines)
+    assert next(run for run in stack.flow_runs() if run["id"] == left_over)["state_type"] == "CRASHED"
     assert stack.stop() == 0
     assert stack.ours() == []
 

@@ -40,6 +40,17 @@ def test_a_command_that_fails_at_its_start_is_not_tried_for_ever() -> None:
     assert kept(HASTY, sys.executable, "-c", "raise SystemExit(3)").wait(20) == 3
 
 
+def test_what_has_settled_once_is_started_again_even_where_it_ends_soon(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    command = (
+        f"import pathlib, sys, time; at = pathlib.Path({str(runs)!r}); at.open('a').write('x'); "
+        "count = len(at.read_text()); time.sleep(count == 1 and 1.5); sys.exit(0 if count == 3 else 7)"
+    )
+    settles = KEEP.replace("settled_s=0.0", "settled_s=1.2")
+    assert kept(settles, sys.executable, "-c", command).wait(30) == 0
+    assert runs.read_text() == "xxx"
+
+
 def test_a_command_that_ends_well_is_done(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     write = f"open({str(mark)!r}, 'a').write('x')"

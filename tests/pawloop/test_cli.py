@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pawloop import durable, running
+from pawloop import durable, running, terminal
 from pawloop import problem as problems
 from tests import published
 
@@ -190,6 +190,29 @@ def test_doctor_knows_misspelt_settings_and_another_problem(shell: Shell) -> Non
     assert 'pawloop_treads is no setting, so nobody reads it; did you mean "PAWLOOP_THREADS"?' in done.stdout
     assert "PAWLOOP_QUEUE = 8 (from .env)" in done.stdout
     assert "problem cat-vs-dog: cat, dog" in done.stdout
+
+
+def test_doctor_tells_an_address_that_is_none(shell: Shell) -> None:
+    shell.environment |= {"PAWLOOP_HOST": "localhost:8000"}
+    done = shell.run("doctor")
+    assert done.returncode == 1
+    assert "http://[localhost:8000]:1/readyz is no address" in done.stdout
+
+
+def test_a_store_in_the_home_is_there_also_where_no_shell_expands_it(shell: Shell) -> None:
+    shell.environment |= {"PAWLOOP_STORE": "~/store", "HOME": str(shell.folder / "home")}
+    assert f"store {shell.folder / 'home' / 'store'}" in shell.run("doctor").stdout
+    assert not (shell.folder / "~").exists()
+
+
+def test_names_in_brackets_are_seen_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal.sys.stdout, "isatty", lambda: True, raising=False)
+    terminal.table(("class",), [("[red]",)], "photos [a]")
+    said = capsys.readouterr().out
+    assert "[red]" in said
+    assert "[a]" in said
 
 
 def test_doctor_tells_a_first_training_that_is_under_way(shell: Shell) -> None:

@@ -38,6 +38,14 @@ def test_a_write_on_a_full_disk_leaves_the_old_file_and_no_draft(tmp_path: Path)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_private_file_stays_private_when_it_is_written_anew(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text("PAWLOOP_ADMIN_TOKEN=secret\n")
+    path.chmod(0o600)
+    durable.write_bytes(path, b"other")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 def test_the_second_holder_is_told_who_the_first_is(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     with subprocess.Popen([sys.executable, "-c", HOLD, path], stdout=subprocess.PIPE, text=True) as holder:

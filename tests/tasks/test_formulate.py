@@ -29,7 +29,7 @@ def test_the_written_file_reads_back_with_the_folders_as_classes(tmp_path: Path)
     source = photos(tmp_path / "photos", "Größe Katze", "dög 2", 'with "quotes"')
     problem = problems.load(formulate("mine", str(source), tmp_path))
     assert problem.classes == ("Größe Katze", "dög 2", 'with "quotes"')
-    assert problem.data.sources == (str(source),)
+    assert problem.data.sources == (str(source), "journal://")
 
 
 def test_a_zip_of_folders_will_do(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from pawloop.errors import SourceError
 from pawloop.image import photo_id
 from pawloop.journal import Journal, Label, Prediction, Why
 from tasks.collect import collect
@@ -67,8 +66,9 @@ def test_a_journal_without_labels_is_only_told(journal: Journal, tmp_path: Path)
     assert found.notes == ["journal://: no labels yet: nobody has labelled a photo so far"]
 
 
-def test_a_journal_that_is_switched_off_is_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_journal_that_is_switched_off_is_only_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PAWLOOP_JOURNAL", "off")
 
-    with pytest.raises(SourceError, match="the journal is switched off"):
-        collect(problem("journal://"), tmp_path)
+    found = collect(problem(album(tmp_path / "photos"), "journal://"), tmp_path / "store")
+
+    assert found.notes == ["journal://: switched off (PAWLOOP_JOURNAL=off)"]
