@@ -5,7 +5,6 @@ Knows paths and hashes. Imports nothing heavy: every process that reads photos i
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -32,19 +31,13 @@ def read_photo(store: Path, location: str, stored: str) -> bytes:
         raise DatasetError(f"{path}: this photo cannot be read: {error.strerror}") from None
     if hashlib.sha256(content).hexdigest() != stored:
         if location.startswith(f"{KEPT_IN}/"):
-            raise DatasetError(_put_aside(path))
+            raise DatasetError(
+                f"{path}: damaged on the disk; delete it and run again: its source is read anew"
+            )
         raise DatasetError(
             f"{path}: this photo has changed since the dataset was made; run again to take it as it is now"
         )
     return content
-
-
-def _put_aside(path: Path) -> str:
-    """What to say of a damaged photo of the store's own, imported again once it is out of the way."""
-    aside = path.with_name(f"{path.name}.damaged")
-    with contextlib.suppress(OSError):  # another process was faster
-        path.replace(aside)
-    return f"{path}: damaged on the disk, and put aside as {aside.name}; run again: its source is read anew"
 
 
 def location_of(path: Path, store: Path) -> str:

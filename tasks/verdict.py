@@ -6,13 +6,14 @@ others. Pure: from tables to tables.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from pawloop.problem import Problem
 from tasks import near
@@ -158,11 +159,10 @@ class _Verdicts:
         order = sorted(range(len(rows)), key=lambda n: (not is_held[n], ids[n]))
         rank = np.empty(len(rows), np.int64)
         rank[order] = np.arange(len(rows))
-        places = np.searchsorted(rows, found)  # [P, 2]
-        alike = near.alike(memory.thumbs(some["id"]), places)
-        pairs = np.sort(rank[places[alike]], axis=1)
+        pairs = np.sort(rank[np.searchsorted(rows, found)], axis=1)  # [P, 2]
         is_new = ~is_held[order]
-        for later, earlier in stepped_aside(pairs[is_new[pairs[:, 1]]].tolist()):
+        thumbs = memory.thumbs(some["id"])[order]
+        for later, earlier in stepped_aside(pairs[is_new[pairs[:, 1]]], thumbs):
             one, other = order[later], order[earlier]
             label = "" if labels[one] == labels[other] else f', which is labelled "{labels[other]}"'
             reason = f"nearly the same picture as {files[other].beside(files[one])}{label}"
@@ -209,17 +209,22 @@ def alone(look: Mapping[str, Any], rules: Rules) -> Verdict:  # Any: text and nu
     return Verdict(NO_LABEL, "it lies in no class folder; kept for labelling")
 
 
-def stepped_aside(pairs: Iterable[Sequence[int]]) -> list[tuple[int, int]]:
-    """Which rows give way to which, when the first of each pair goes before the second: (later, earlier).
+def stepped_aside(pairs: NDArray[np.int64], thumbs: NDArray[np.uint8]) -> list[tuple[int, int]]:
+    """Which rows give way to which: (later, earlier).
 
-    A row stays unless a row that stays itself is its twin, so bridging rows take nobody else with them.
+    pairs: [P, 2], of which the first goes before the second. thumbs: [N, 256] of the rows; only those that
+    are alike, too, are twins. A row stays unless a row that stays itself is its twin, so bridging rows take
+    nobody else with them.
     """
-    twins_before: dict[int, list[int]] = {}
-    for earlier, later in pairs:
-        twins_before.setdefault(later, []).append(earlier)
-    gone: dict[int, int] = {}
-    for later in sorted(twins_before):
-        staying = [earlier for earlier in sorted(twins_before[later]) if earlier not in gone]
-        if staying:
-            gone[later] = staying[0]
-    return list(gone.items())
+    pairs = pairs[np.lexsort(pairs.T)]
+    starts = np.flatnonzero(np.diff(pairs[:, 1], prepend=-1))
+    stays = np.ones(len(thumbs), np.bool_)
+    gone: list[tuple[int, int]] = []
+    for some in np.split(pairs, starts[1:]) if len(pairs) else ():
+        later, before = int(some[0, 1]), some[:, 0]
+        before = before[stays[before]]  # few stay of many that are all alike, so few are compared
+        twins = before[near.alike(thumbs[later], thumbs[before])]
+        if len(twins):
+            stays[later] = False
+            gone.append((later, int(twins[0])))
+    return gone

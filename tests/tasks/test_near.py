@@ -57,9 +57,8 @@ def test_a_changed_copy_is_a_twin_and_another_photo_is_not(change: str) -> None:
     }
     looks = measure([photo(1, (256, 192)), png(copies[change]), png(picture(2, (256, 192)))])
 
-    found = pairs(looks.numbers["hash"], 6)
-
-    assert found[alike(looks.thumbs, found)].tolist() == [[0, 1]]
+    assert [0, 1] in pairs(looks.numbers["hash"], 6).tolist()
+    assert alike(looks.thumbs[0], looks.thumbs).tolist() == [True, True, False]
 
 
 def test_flat_thumbnails_are_alike() -> None:
@@ -69,8 +68,15 @@ def test_flat_thumbnails_are_alike() -> None:
 
 
 def test_bridging_twins_take_nobody_else_with_them() -> None:
-    assert stepped_aside([(0, 1), (1, 2)]) == [(1, 0)]  # 2 is like 1 only, and 1 has gone
-    assert stepped_aside([(0, 1), (1, 2), (0, 2)]) == [(1, 0), (2, 0)]
+    same = np.arange(256, dtype=np.uint8)[None].repeat(3, 0)
+    assert stepped_aside(np.array([(0, 1), (1, 2)]), same) == [(1, 0)]  # 2 is like 1 only, and 1 has gone
+    assert stepped_aside(np.array([(0, 1), (1, 2), (0, 2)]), same) == [(1, 0), (2, 0)]
+    assert stepped_aside(np.empty((0, 2), np.int64), same) == []
+
+
+def test_rows_that_are_near_and_not_alike_both_stay() -> None:
+    thumbs = np.stack([np.arange(256), np.arange(256)[::-1], np.arange(256)]).astype(np.uint8)
+    assert stepped_aside(np.array([(0, 1), (0, 2), (1, 2)]), thumbs) == [(2, 0)]
 
 
 def png(image: Image.Image) -> bytes:
