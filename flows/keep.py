@@ -47,8 +47,9 @@ def keep(command: Sequence[str], settled_s: float = _SETTLED_S, pause_s: float =
             running.clear()
         status = status if status >= 0 else 128 - status
         ran_s = time.monotonic() - started
-        pause = pause_s if ran_s >= settled_s else min(2 * pause, _LONGEST_PAUSE_S)
-        has_settled |= ran_s >= settled_s
+        is_settled = ran_s >= settled_s
+        pause = pause_s if is_settled else min(2 * pause, _LONGEST_PAUSE_S)
+        has_settled |= is_settled
         if stop.is_set() or status == 0 or not has_settled:
             return status
         print(f"ended with status {status} after {ran_s:.0f} s: it is started again", flush=True)  # noqa: T201

@@ -21,6 +21,7 @@ import zoneinfo
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import psutil
@@ -29,6 +30,9 @@ import tzlocal
 from pawloop import durable
 from pawloop.errors import PawloopError, ServerError
 from pawloop.settings import Settings
+
+if TYPE_CHECKING:  # or every command that names a port would wait for Prefect
+    from prefect.client.schemas.filters import FlowRunFilter
 
 POOL = "pawloop"
 DEPLOYMENT = "retrain/nightly"
@@ -154,22 +158,15 @@ def end_left_over(store: Path, before: datetime) -> None:
     before: when this stack began. Where somebody is at work on the store, that may be one of them.
     """
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import (
-        FlowRunFilter,
-        FlowRunFilterState,
-        FlowRunFilterStateType,
-        WorkPoolFilter,
-        WorkPoolFilterName,
-    )
-    from prefect.client.schemas.objects import State, StateType
+    from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
+    from prefect.client.schemas.objects import State
     from prefect.states import Crashed
 
     if any(durable.holder(path) for path in (store / "locks").glob("*.lock")):
         return
-    active = FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING, StateType.CANCELLING])
     with get_client(sync_client=True) as client:
         for run in client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=active)),
+            flow_run_filter=_in_state("RUNNING", "PENDING", "CANCELLING"),
             work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL])),
         ):
             if run.state and run.state.timestamp < before:
@@ -182,25 +179,23 @@ def end_left_over(store: Path, before: datetime) -> None:
 def run_deployment(parameters: dict[str, object] | None = None) -> uuid.UUID:
     """Start the deployment `retrain/nightly` once, unless a run of it is under way; its run's id."""
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import (
-        DeploymentFilter,
-        DeploymentFilterId,
-        FlowRunFilter,
-        FlowRunFilterState,
-        FlowRunFilterStateType,
-    )
-    from prefect.client.schemas.objects import StateType
+    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 
-    active = [StateType.RUNNING, StateType.PENDING]
     with get_client(sync_client=True) as client:
         deployment = client.read_deployment_by_name(DEPLOYMENT)
         under_way = client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=active))),
+            flow_run_filter=_in_state("RUNNING", "PENDING"),
             deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id])),
         )
         if under_way and parameters is None:
             return under_way[0].id
         return client.create_flow_run_from_deployment(deployment.id, parameters=parameters or {}).id
+
+
+def _in_state(*types: str) -> FlowRunFilter:
+    from prefect.client.schemas.filters import FlowRunFilter
+
+    return FlowRunFilter.model_validate({"state": {"type": {"any_": types}}})
 
 
 def await_run(run_id: uuid.UUID, every_s: float = 1.0) -> tuple[str, str]:

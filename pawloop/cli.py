@@ -25,6 +25,7 @@ from pawloop.cli_data import data
 from pawloop.cli_experiments import experiments
 from pawloop.cli_models import models
 from pawloop.errors import PawloopError, ProblemFileError, SettingsError, SourceError
+from pawloop.paths import expanded
 from pawloop.sections import LARGEST_SEED
 from pawloop.terminal import Json, ProblemName, bar, line, out, print_json, talk
 
@@ -51,21 +52,24 @@ def main() -> None:
     try:
         app()
     except PawloopError as error:
-        talk.print(f"pawloop: {error}", style="red", markup=False, soft_wrap=True)
+        _complain(str(error))
         sys.exit(2 if isinstance(error, _ASKED_WRONGLY) else 1)
     except ModuleNotFoundError as error:
-        talk.print(
-            f"pawloop: this needs {error.name}, which is not installed; training and the stack need: "
-            'pip install -c constraints.txt -e ".[train]"',
-            style="red", markup=False, soft_wrap=True,
-        )  # fmt: skip
+        _complain(
+            f"this needs {error.name}, which is not installed; training and the stack need: "
+            'pip install -c constraints.txt -e ".[train]"'
+        )
         sys.exit(1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        talk.print(f"pawloop: {where}{error.strerror or error}", style="red", markup=False, soft_wrap=True)
+        _complain(f"{where}{error.strerror or error}")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _complain(text: str) -> None:
+    talk.print(f"pawloop: {text}", style="red", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -307,7 +311,7 @@ def _take(photos: str) -> None:
     """Make photos the problem of this folder: a problem file, and its name in `.env`."""
     from tasks.formulate import formulate
 
-    name = problems.slug(Path(photos).expanduser().resolve().stem)
+    name = problems.slug(expanded(photos).resolve().stem)
     path = formulate(name, photos, machine.load().store.resolve())
     file = Path(".env")
     kept = file.read_text(encoding="utf-8").splitlines() if file.exists() else []

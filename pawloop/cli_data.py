@@ -17,6 +17,7 @@ import typer
 from pawloop import problem as problems
 from pawloop import settings as machine
 from pawloop.errors import DatasetError
+from pawloop.paths import expanded
 from pawloop.terminal import Json, ProblemName, bar, line, print_json, table, talk
 
 if TYPE_CHECKING:
@@ -211,7 +212,7 @@ def _version(asked: str | None, problem: str | None, place: int = -1) -> Dataset
 def _photo_id(photo: str) -> str:
     from pawloop.image import photo_id
 
-    path = Path(photo).expanduser()
+    path = expanded(photo)
     return photo_id(path.read_bytes()) if path.is_file() else photo
 
 

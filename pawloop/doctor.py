@@ -25,6 +25,7 @@ from pawloop import problem as problems
 from pawloop import settings as machine
 from pawloop.errors import JournalError, PawloopError, nearest
 from pawloop.journal import Journal
+from pawloop.paths import expanded
 from pawloop.problem import Problem
 from pawloop.registry import Registry
 from pawloop.sections import is_path
@@ -162,7 +163,7 @@ def _photos(problem: Problem) -> Iterator[Finding]:
     for source in problem.data.sources:
         if not is_path(source):
             yield Finding("told", f"photos from {source}")
-        elif Path(source).expanduser().exists():
+        elif expanded(source).exists():
             yield Finding("good", f"photos in {source}")
         else:
             yield Finding("bad", f"{source}: no such folder or file; correct [data] sources")

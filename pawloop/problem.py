@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from pawloop.decision import Costs
 from pawloop.errors import ProblemFileError, nearest
+from pawloop.paths import expanded
 from pawloop.sections import (
     ClassName,
     Cost,
@@ -130,7 +131,7 @@ def find(name: str) -> Path:
     named = PROBLEMS / f"{name}.toml"
     if _NAME.fullmatch(name) and named.exists():
         return named
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.suffix == ".toml" and path.is_file():
         return path
     known = sorted(p.stem for p in PROBLEMS.glob("*.toml"))

@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pawloop.errors import SettingsError
+from pawloop.paths import expanded
 
 PREFIX = "PAWLOOP_"
 
@@ -93,7 +94,7 @@ class Settings(BaseSettings):
     @classmethod
     def _a_path(cls, path: Path | None) -> Path | None:
         # Of `.env` no shell expands it, and a folder named "~" is a trap for whoever removes it.
-        return path and Path(os.path.expanduser(path))  # noqa: PTH111  (as it is where there is no such home)
+        return path and expanded(path)
 
     @field_validator("server_url")
     @classmethod

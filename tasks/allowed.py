@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pawloop.errors import SourceError
+from pawloop.paths import expanded
 from pawloop.problem import Problem
 from pawloop.sections import NAMED_SOURCES
 from tasks.place import path_of
@@ -51,7 +52,7 @@ def _is_below(source: str, place: str) -> bool:
         source = str(path_of(source, Path()))
     if "://" in source or "://" in place:
         return _address_is_below(source, place)
-    return Path(source).expanduser().resolve().is_relative_to(Path(place).expanduser().resolve())
+    return expanded(source).resolve().is_relative_to(expanded(place).resolve())
 
 
 def _address_is_below(source: str, place: str) -> bool:

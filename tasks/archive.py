@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from pawloop.errors import SourceError
+from pawloop.paths import expanded
 from tasks import seen
 from tasks.layout import folders, placed, printable
 from tasks.offer import Listing, Offer
@@ -55,7 +56,7 @@ def listing(source: str, classes: Sequence[str], _store: Path) -> Listing:
 
     Raises SourceError when it is not there or damaged, and refuses it whole when it is unsafe.
     """
-    path = Path(os.path.expanduser(source))  # noqa: PTH111  (as in folder)
+    path = expanded(source)
     with _translated(path):
         found = path.stat()
         members = list(_safe(path, found.st_size, _members(path)))

@@ -84,14 +84,18 @@ def _past(store: Path, problem: Problem, rules: verdict.Rules) -> Past:
     before = versions(store, problem.name)
     if not before:
         return Past()
-    sources = list(problem.data.sources)
+    sources = set(problem.data.sources)
 
-    def likeness(version: Dataset) -> tuple[bool, bool]:
-        theirs = version.facts()["sources"]
-        return theirs == sources, not set(theirs).isdisjoint(sources)
+    def newest(fits: Callable[[set[str]], bool]) -> Dataset | None:
+        return next((one for one in reversed(before) if fits(set(one.facts()["sources"]))), None)
 
     # Not simply the newest: one of other photos, by `--source` for once, says nothing of these.
-    last = Dataset.open(store, problem.name, max(reversed(before), key=likeness).id)
+    chosen = (
+        newest(lambda theirs: theirs == sources)
+        or newest(lambda theirs: not sources.isdisjoint(theirs))
+        or before[-1]
+    )
+    last = Dataset.open(store, problem.name, chosen.id)
     rows = last.rows(["id", "label", "verdict", "reason", "side"])
     held = rows.filter(pc.equal(rows["verdict"], KEPT))["id"]
     if last.facts()["rules"]["near_duplicates"] < rules.near_duplicates:

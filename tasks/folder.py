@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from pawloop.errors import SourceError
+from pawloop.paths import expanded
 from tasks.layout import Placed, folders, placed
 from tasks.offer import Listing, Offer
 from tasks.seen import stamp
@@ -15,7 +16,7 @@ from tasks.seen import stamp
 
 def listing(source: str, classes: Sequence[str], _store: Path) -> Listing:
     """The photos below a local folder. Raises SourceError when it is not there, empty or closed to us."""
-    root = Path(os.path.expanduser(source))  # noqa: PTH111  (leaves a name that only begins like a home)
+    root = expanded(source)
     found = names(root)
     photos, notes = placed(found, classes)
     place = os.path.abspath(root)  # noqa: PTH100

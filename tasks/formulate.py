@@ -12,6 +12,7 @@ from pathlib import Path
 from pawloop import durable
 from pawloop import problem as problems
 from pawloop.errors import ProblemFileError, SourceError
+from pawloop.paths import expanded
 from pawloop.sections import Train, is_path
 from tasks import sources
 
@@ -62,7 +63,7 @@ def formulate(name: str, photos: str, store: Path, folder_of_problems: Path = pr
     """
     if not photos.strip():
         raise SourceError("no photos are named; name a folder with a folder per class, or another source")
-    source = str(Path(photos).expanduser().resolve()) if is_path(photos) else photos
+    source = str(expanded(photos).resolve()) if is_path(photos) else photos
     path = folder_of_problems / f"{name}.toml"
     if path.exists():
         if source in problems.load(path).data.sources:

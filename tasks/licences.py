@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from pawloop.paths import expanded
 from tasks.place import path_of
 
 NOT_STATED: Final = "not stated"
@@ -32,7 +33,7 @@ def _told(source: str) -> str:
         return _KNOWN[scheme]
     if is_url and scheme != "file":
         return NOT_STATED
-    folder = path_of(source, Path()).expanduser()
+    folder = expanded(path_of(source, Path()))
     files = sorted(folder.iterdir(), key=lambda path: _rank(path.name)) if folder.is_dir() else []
     named = [path for path in files if _rank(path.name) < len(_NAMES) and path.is_file()]
     return f"{named[0].name}: {_first_line(named[0])}" if named else NOT_STATED

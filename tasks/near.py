@@ -60,8 +60,8 @@ def _side_by_side(
 
     A pair that agrees in more bytes is thus found once. The two bytes are sorted by counting.
     """
-    octets = hashes.view(np.uint8).reshape(-1, 8).T.astype(np.uint16)
-    keys = octets[place[0]] << np.uint16(8) | octets[place[1]]
+    octets = hashes.view(np.uint8).reshape(-1, 8)
+    keys = octets[:, place[0]].astype(np.uint16) << np.uint16(8) | octets[:, place[1]]
     order = np.argsort(keys, kind="stable")
     keys, hashes = keys[order], hashes[order]
     first = np.flatnonzero(keys[:-1] == keys[1:])

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pawloop.errors import SourceError, nearest
+from pawloop.paths import expanded
 from pawloop.sections import same_form
 from tasks import remote, seen
 from tasks.layout import printable, side_named
@@ -48,7 +49,7 @@ def listing(source: str, classes: Sequence[str], store: Path) -> Listing:
 
     Raises SourceError when the list cannot be read, lacks a column or names an unknown side.
     """
-    path = remote.fetched(source, store) if "://" in source else Path(os.path.expanduser(source))  # noqa: PTH111  (leaves a name that only begins like a home)
+    path = remote.fetched(source, store) if "://" in source else expanded(source)
     base = source.rpartition("/")[0] if "://" in source else os.path.abspath(path.parent)  # noqa: PTH100
     lines = _lines(path, source)
     if not lines:
@@ -179,4 +180,4 @@ def _side(source: str, line: Line) -> Side | None:
 def _joined(base: str, place: str) -> str:
     if "://" in place:
         return place
-    return f"{base}/{place}" if "://" in base else os.path.join(base, os.path.expanduser(place))  # noqa: PTH111, PTH118
+    return f"{base}/{place}" if "://" in base else os.path.join(base, expanded(place))  # noqa: PTH118

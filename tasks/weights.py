@@ -21,6 +21,7 @@ from export.backbone import ARCHITECTURES, Network, folded
 from export.vision import torchvision
 from pawloop import durable
 from pawloop.errors import WeightsError
+from pawloop.paths import expanded
 from pawloop.problem import Problem
 from pawloop.registry import Registry
 from pawloop.sections import Backbone
@@ -61,7 +62,7 @@ def pretrained(problem: Problem, store: Path) -> Pretrained:
     if init == "champion":
         return _champion(problem, store)
     if init != "imagenet":
-        path = Path(init).expanduser()
+        path = expanded(init)
         return _made(backbone, read(path), str(path.name), f"{backbone} with the weights of {path}")
     return _imagenet(backbone, problem.model.offline, store)
 

@@ -15,6 +15,7 @@ from tests import published
 from tests.serve.running import Running, running, settings, until
 
 _BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+RED = published.photo("red")
 pytestmark = pytest.mark.skipif(_BROWSER is None, reason="no Chromium or Chrome is installed")
 
 
@@ -44,17 +45,13 @@ def journaled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield started
 
 
-def file(colour: str) -> Any:  # Any: Playwright's own
-    return {"name": f"{colour}.jpg", "mimeType": "image/jpeg", "buffer": published.photo(colour)}
-
-
-def choose(page: Page, colour: str) -> None:
-    page.locator("#file").set_input_files(file(colour))
+def choose(page: Page, content: bytes) -> None:
+    page.locator("#file").set_input_files({"name": "a.jpg", "mimeType": "image/jpeg", "buffer": content})
 
 
 def test_a_photo_is_answered_and_a_correction_is_noted(page: Page, journaled: Running) -> None:
     page.goto(journaled.url)
-    choose(page, "red")
+    choose(page, RED)
     expect(page.locator("#label")).to_have_text("cat")
     expect(page.locator("#bars li")).to_have_count(2)
     page.locator("#choices button", has_text="dog").click()
@@ -66,11 +63,11 @@ def test_while_a_photo_is_asked_nothing_can_be_said_of_the_one_before(page: Page
     said: list[str] = []
     page.on("request", lambda request: said.append(request.url) if "feedback" in request.url else None)
     page.goto(journaled.url)
-    choose(page, "red")
+    choose(page, RED)
     expect(page.locator("#label")).to_have_text("cat")
     held: list[Any] = []
     page.route("**/predict", lambda route: held.append(route))
-    choose(page, "blue")
+    choose(page, published.photo("blue"))
     expect(page.locator("#answer")).to_have_class("asking")
     page.locator("#choices button", has_text="dog").click(force=True)
     until(lambda: page.wait_for_timeout(50) or held)
@@ -87,7 +84,7 @@ def test_a_key_that_is_asked_for_carries_what_was_wanted(page: Page, tmp_path: P
     keys.write_text(f"minka:{hashlib.sha256(b'open sesame').hexdigest()}\n")
     with running(settings(tmp_path, api_keys=keys, journal="")) as server:
         page.goto(server.url)
-        choose(page, "red")
+        choose(page, RED)
         page.locator("#key-value").fill("open sesame")
         page.locator("#key button").click()
         expect(page.locator("#label")).to_have_text("cat")
@@ -103,8 +100,7 @@ def test_a_key_that_is_asked_for_carries_what_was_wanted(page: Page, tmp_path: P
 
 def test_what_is_no_photo_is_told(page: Page, journaled: Running) -> None:
     page.goto(journaled.url)
-    text = {"name": "text.jpg", "mimeType": "image/jpeg", "buffer": b"this is a text"}
-    page.locator("#file").set_input_files(text)  # type: ignore[arg-type]  # as `file`
+    choose(page, b"this is a text")
     expect(page.locator("#trouble")).to_contain_text("not an image")
 
 
