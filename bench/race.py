@@ -135,8 +135,8 @@ def _lap(one: Contestant, standing: Standing, model: Model, ground: Range, laps:
     try:
         with contestants.running(one, model, ground) as (child, requests):
             standing.start_s.append(child.start_s)
-            fire(child, requests, connections=8, seconds=_WARM_S)
             for count in laps.connections:
+                fire(child, requests, connections=count, seconds=_WARM_S)  # some adapt to what comes
                 outcome = fire(child, requests, connections=count, seconds=laps.seconds)
                 standing.laps.setdefault(count, []).append(Lap.of(outcome, ground.workers))
             standing.rss_mb.append(child.rss_mb())

@@ -29,12 +29,20 @@ class Session:
     """One model in memory, safe to run from several threads at once."""
 
     def __init__(
-        self, model: Path | bytes, *, threads: int = 1, at_once: int = 1, provider: Provider = "cpu"
+        self,
+        model: Path | bytes,
+        *,
+        threads: int = 1,
+        at_once: int = 1,
+        provider: Provider = "cpu",
+        spin_us: int = 0,
     ) -> None:
         """Open a model file, or its bytes.
 
         threads: inside one run. A server keeps 1 and runs several at once instead, as many as it says
-        by `at_once`; a batch job may take all cores. provider: which of `providers()`.
+        by `at_once`; a batch job may take all cores. provider: which of `providers()`. spin_us: for how
+        many microseconds the threads of a run stay awake for the next layer, which is sooner there by that,
+        where the run has the cores for itself.
         Raises DamagedVersionError when onnxruntime cannot load the model, SettingsError as
         `require_provider` does.
         """
@@ -42,7 +50,7 @@ class Session:
         require_provider(provider)
         with_options = (_PROVIDERS[provider], _provider_options(provider, threads, at_once))
         try:
-            self._session = ort.InferenceSession(source, _options(threads), [with_options])
+            self._session = ort.InferenceSession(source, _options(threads, spin_us), [with_options])
         # onnxruntime raises a dozen classes of its own without a common base
         except Exception as error:
             where = "model bytes" if isinstance(model, bytes) else model
@@ -74,7 +82,7 @@ def require_provider(provider: Provider) -> None:
         )
 
 
-def _options(threads: int) -> ort.SessionOptions:
+def _options(threads: int, spin_us: int) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -83,7 +91,9 @@ def _options(threads: int) -> ort.SessionOptions:
     options.enable_mem_pattern = True
     options.log_severity_level = 3
     # Idle threads that spin take the cores from the decoders beside them.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin_us else "0")
+    if spin_us:
+        options.add_session_config_entry("session.intra_op.spin_duration_us", str(spin_us))
     return options
 
 

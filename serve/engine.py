@@ -20,6 +20,7 @@ from typing import Final, Generic, TypeVar
 
 from pawloop.errors import NoModelError, OverloadedError
 from serve.loading import Serving
+from serve.spread import Spread
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ class Engine:
         self.thread_count = threads
         self.queue_length = queue
         self.job_s = _FIRST_GUESS_S
-        self._serving: Serving | None = None
+        self._spread: Spread | None = None
         self.lack = NO_MODEL  # why there is no model, while there is none
         self._waiting: deque[Job[object]] = deque()
         # Idle threads, each asleep at a bell of its own. The one that worked last is woken first, since its
@@ -116,19 +117,17 @@ class Engine:
     @property
     def serving(self) -> Serving:
         """The model in service. Raises NoModelError while there is none."""
-        serving = self._serving
-        if serving is None:
-            raise NoModelError(self.lack)
-        return serving
+        return self._model().serving
 
     def serve(self, serving: Serving | None) -> None:
         """Put a model in service, or none. Jobs that run keep the one they started with."""
-        self._serving, self.lack = serving, NO_MODEL
+        self._spread = None if serving is None else Spread(serving, self.thread_count)
+        self.lack = NO_MODEL
 
     @property
     def has_model(self) -> bool:
         """Whether there is a model in service."""
-        return self._serving is not None
+        return self._spread is not None
 
     @property
     def waiting(self) -> int:
@@ -212,6 +211,14 @@ class Engine:
         until = time.monotonic() + timeout_s
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
+        if self._spread is not None:
+            self._spread.close(max(0.0, until - time.monotonic()))
+
+    def _model(self) -> Spread:
+        spread = self._spread
+        if spread is None:
+            raise NoModelError(self.lack)
+        return spread
 
     def _wake_one(self) -> None:
         try:
@@ -255,7 +262,8 @@ class Engine:
         try:
             if started > job.deadline:
                 raise self._too_late()
-            value = job.work(self.serving)
+            is_alone = len(self._running) == 1 and not self._waiting
+            value = job.work(self._model().choose(is_alone=is_alone))
         # the thread must survive any job; whoever waits for it gets the error
         except BaseException as error:
             outcome: Done[object] | BaseException = error

@@ -10,11 +10,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pawloop import registry
 from pawloop.card import SELF_TEST_TOLERANCE, Precision, self_test_images
@@ -32,6 +34,20 @@ Way = tuple[Precision, Provider]
 # int8 that is fast and exact on one processor (VNNI) is slower, or saturates, on another (AVX2), so
 # speed is measured where the model serves. The quickest of a few runs is steadier than their mean.
 _TIMED_RUNS: Final = 5
+# Longer than the gaps between a network's layers: as quick as onnxruntime's own default, at three quarters of
+# the CPU.
+_SPIN_US: Final = 100
+
+
+class Runs(Protocol):
+    """What a job needs of a session."""
+
+    outputs: tuple[str, ...]
+
+    def run(
+        self, images: NDArray[np.uint8], outputs: Sequence[str] | None = None
+    ) -> dict[str, NDArray[np.float32]]:
+        """As `Session.run`."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +61,7 @@ class Serving:
     version: Version
     precision: Precision
     provider: Provider
-    session: Session
+    session: Runs
     classes: tuple[str, ...]
     rule: Resize
     costs: Costs
@@ -73,6 +89,14 @@ def load(version: Version, settings: Settings) -> Serving:
     if not proven:
         raise DamagedVersionError("; ".join(faults) or f"version {version.number}: no variant is admitted")
     return _serving(version, *_fastest(proven))
+
+
+def widened(serving: Serving, cores: int) -> Session:
+    """Another session of the file that is in service, over several cores, proven as that was.
+
+    Raises DamagedVersionError.
+    """
+    return _proven(serving.version, (serving.precision, serving.provider), 1, cores)
 
 
 class HeadStart:
@@ -117,12 +141,12 @@ def _precisions(version: Version, settings: Settings) -> list[Precision]:
     return admitted
 
 
-def _proven(version: Version, way: Way, at_once: int) -> Session:
+def _proven(version: Version, way: Way, at_once: int, cores: int = 1) -> Session:
     """The session of one variant, once it says of the card's pictures what the card says."""
     precision, provider = way
     card, variant = version.card, version.card.variants[precision]
     path = version.folder / variant.file
-    session = Session(path, provider=provider, at_once=at_once)
+    session = Session(path, threads=cores, at_once=at_once, provider=provider, spin_us=_SPIN_US)
     expected_input = [card.image_size, card.image_size, 3]
     if session.input_shape[1:] != expected_input:
         raise DamagedVersionError(f"{path}: takes {session.input_shape}, the card says {expected_input}")

@@ -78,9 +78,9 @@ def test_the_fastest_provider_that_passes_the_self_test_serves(
     opened = []
 
     class Pretended(Session):
-        def __init__(self, model: Path, *, at_once: int, provider: Provider) -> None:
+        def __init__(self, model: Path, *, at_once: int, provider: Provider, **others: int) -> None:
             opened.append((Path(model).name, provider, at_once))
-            super().__init__(model, at_once=at_once)
+            super().__init__(model, at_once=at_once, **others)
             self.is_wrong = provider == "openvino" and "int8" in str(model)
 
         def run(self, images: np.ndarray, outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:

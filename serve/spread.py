@@ -1,0 +1,127 @@
+"""Over how many cores a run of the model spreads: one, or all of them for a photo that comes alone.
+
+One core a run answers most photos a second, and leaves the others idle while photos come one at a time. A
+second session of all cores then answers sooner, where nobody else uses them: so both are timed in service,
+and the quicker one is taken. It is opened once most photos come alone, and closed once hardly any does.
+Knows sessions and how a model is loaded; knows nothing about queues or HTTP.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import statistics
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serve.loading import Runs, Serving, widened
+
+log = logging.getLogger(__name__)
+
+_MOST_CORES: Final = 4  # of one run; a MobileNet's layers are too short for more
+_MEMORY: Final = 0.05  # weight of the newest photo in the share of those that came alone
+_MOSTLY: Final = 0.5  # share of photos from which on the second session is opened
+_HARDLY: Final = 0.1  # and from which on it is closed, so that a busy server has its memory
+_REOPEN_S: Final = 5.0  # at least, from one opening to the next: loading takes a core
+_PAYS: Final = 0.9  # of the time on one core, at most, as all cores take twice the CPU
+_RUNS: Final = 9  # the latest of each way, by whose medians they are compared
+_TRIED_EVERY: Final = 150  # runs: the slower way, since others may begin or end to use the cores
+
+
+class Spread:
+    """The model in service, and the two ways to run it."""
+
+    def __init__(self, serving: Serving, cores: int) -> None:
+        """cores: that runs may use, together."""
+        self.serving = serving
+        self._cores = min(cores, _MOST_CORES)
+        self._narrow = _Way.of(serving, serving.session)
+        self._wide: _Way | None = None
+        self._share_alone = 0.0
+        self._opened_at = -math.inf
+        self._turn = 0
+        self._opening: threading.Thread | None = None
+
+    def choose(self, *, is_alone: bool) -> Serving:
+        """What a photo is to be answered by; `is_alone`: while no other is worked on or waits."""
+        if self._cores < 2:
+            return self.serving
+        self._share_alone += _MEMORY * (is_alone - self._share_alone)
+        wide = self._wide
+        if wide is None:
+            now = time.monotonic()
+            if self._share_alone > _MOSTLY and now - self._opened_at > _REOPEN_S:
+                self._opened_at = now
+                self._opening = threading.Thread(target=self._open, name="spread", daemon=True)
+                self._opening.start()
+        elif self._share_alone < _HARDLY:
+            self._wide = None
+        elif is_alone and self._share_alone > _MOSTLY:
+            return self._chosen(wide).serving
+        return self.serving
+
+    def close(self, timeout_s: float) -> None:
+        """Wait for what is being opened: a process that ends meanwhile is aborted by onnxruntime."""
+        self._opened_at = math.inf
+        if self._opening is not None:
+            self._opening.join(timeout_s)
+
+    def _open(self) -> None:
+        try:
+            session = widened(self.serving, self._cores)
+        # one core a run goes on to answer
+        except Exception as error:
+            log.warning("photos that come alone stay on one core: %s", error)
+            self._opened_at = math.inf
+            return
+        self._narrow = _Way.of(self.serving, self.serving.session)  # to be timed anew, beside the other
+        self._wide = _Way.of(self.serving, session)
+        log.info("photos that come alone may use %d cores, where that is quicker", self._cores)
+
+    def _chosen(self, wide: _Way) -> _Way:
+        narrow = self._narrow
+        rarer = min(narrow, wide, key=lambda way: len(way.timed.seconds))
+        if len(rarer.timed.seconds) < _RUNS:
+            return rarer
+        times = {way: statistics.median(way.timed.seconds) for way in (narrow, wide)}
+        best, other = (wide, narrow) if times[wide] < _PAYS * times[narrow] else (narrow, wide)
+        self._turn += 1
+        is_due = self._turn % _TRIED_EVERY == 0
+        is_promising = other.timed.seconds[-1] < _PAYS * times[best]  # so it is tried again at once
+        return other if is_due or is_promising else best
+
+
+class _Timed:
+    """One session. seconds: of its latest runs."""
+
+    def __init__(self, session: Runs) -> None:
+        self.outputs = session.outputs
+        self.seconds: deque[float] = deque(maxlen=_RUNS)
+        self._session = session
+
+    def run(
+        self, images: NDArray[np.uint8], outputs: Sequence[str] | None = None
+    ) -> dict[str, NDArray[np.float32]]:
+        """As `Session.run`."""
+        started = time.perf_counter()
+        answers = self._session.run(images, outputs)
+        self.seconds.append(time.perf_counter() - started)
+        return answers
+
+
+@dataclass(frozen=True, eq=False)
+class _Way:
+    serving: Serving
+    timed: _Timed
+
+    @classmethod
+    def of(cls, serving: Serving, session: Runs) -> _Way:
+        timed = _Timed(session)
+        return cls(replace(serving, session=timed), timed)
