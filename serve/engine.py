@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 NO_MODEL: Final = "no model yet, run a retrain"
 _MEMORY: Final = 0.05  # weight of the newest job in the moving average of their cost
 _FIRST_GUESS_S: Final = 0.01  # of a job's cost, before any was measured
+_CLOSE_S: Final = 10.0  # at most, for what a model that goes was about to open
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +122,10 @@ class Engine:
 
     def serve(self, serving: Serving | None) -> None:
         """Put a model in service, or none. Jobs that run keep the one they started with."""
+        before, self.lack = self._spread, NO_MODEL
         self._spread = None if serving is None else Spread(serving, self.thread_count)
-        self.lack = NO_MODEL
+        if before is not None:
+            before.close(_CLOSE_S)
 
     @property
     def has_model(self) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import math
-import statistics
 import threading
 import time
 from collections import deque
@@ -21,6 +20,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pawloop.settings import usable_cores
+from serve import memory
 from serve.loading import Runs, Serving, widened
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ _MEMORY: Final = 0.05  # weight of the newest photo in the share of those that c
 _MOSTLY: Final = 0.5  # share of photos from which on the second session is opened
 _HARDLY: Final = 0.1  # and from which on it is closed, so that a busy server has its memory
 _REOPEN_S: Final = 5.0  # at least, from one opening to the next: loading takes a core
-_PAYS: Final = 0.9  # of the time on one core, at most, as all cores take twice the CPU
+_PAYS: Final = 0.9  # of the time on one core, at most, as all cores take a quarter more CPU
 _RUNS: Final = 9  # the latest of each way, by whose medians they are compared
 _TRIED_EVERY: Final = 150  # runs: the slower way, since others may begin or end to use the cores
 
@@ -39,9 +40,9 @@ class Spread:
     """The model in service, and the two ways to run it."""
 
     def __init__(self, serving: Serving, cores: int) -> None:
-        """cores: that runs may use, together."""
+        """cores: that runs may use, together, as far as the process has them."""
         self.serving = serving
-        self._cores = min(cores, _MOST_CORES)
+        self._cores = min(cores, usable_cores(), _MOST_CORES)
         self._narrow = _Way.of(serving, serving.session)
         self._wide: _Way | None = None
         self._share_alone = 0.0
@@ -62,7 +63,8 @@ class Spread:
                 self._opening = threading.Thread(target=self._open, name="spread", daemon=True)
                 self._opening.start()
         elif self._share_alone < _HARDLY:
-            self._wide = None
+            self._wide = wide = None
+            threading.Thread(target=memory.give_back, name="spread", daemon=True).start()
         elif is_alone and self._share_alone > _MOSTLY:
             return self._chosen(wide).serving
         return self.serving
@@ -83,6 +85,7 @@ class Spread:
             return
         self._narrow = _Way.of(self.serving, self.serving.session)  # to be timed anew, beside the other
         self._wide = _Way.of(self.serving, session)
+        memory.give_back()
         log.info("photos that come alone may use %d cores, where that is quicker", self._cores)
 
     def _chosen(self, wide: _Way) -> _Way:
@@ -90,7 +93,7 @@ class Spread:
         rarer = min(narrow, wide, key=lambda way: len(way.timed.seconds))
         if len(rarer.timed.seconds) < _RUNS:
             return rarer
-        times = {way: statistics.median(way.timed.seconds) for way in (narrow, wide)}
+        times = {way: sorted(way.timed.seconds)[_RUNS // 2] for way in (narrow, wide)}
         best, other = (wide, narrow) if times[wide] < _PAYS * times[narrow] else (narrow, wide)
         self._turn += 1
         is_due = self._turn % _TRIED_EVERY == 0

@@ -55,6 +55,7 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> Stub:
     stub = Stub(0.001)
     monkeypatch.setattr(spread, "widened", lambda serving, cores: stub)
     monkeypatch.setattr(spread, "_REOPEN_S", 0.0)
+    monkeypatch.setattr(spread, "usable_cores", lambda: 2)
     return stub
 
 
@@ -116,6 +117,7 @@ def test_a_session_that_cannot_be_opened_is_asked_for_once(
 
     monkeypatch.setattr(spread, "widened", fail)
     monkeypatch.setattr(spread, "_REOPEN_S", 0.0)
+    monkeypatch.setattr(spread, "usable_cores", lambda: 2)
     model = Spread(with_session(proven, Stub(0.0)), 2)
     answer(model, 50)
     model.close(5)
