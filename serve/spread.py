@@ -57,11 +57,8 @@ class Spread:
         self._share_alone += _MEMORY * (is_alone - self._share_alone)
         wide = self._wide
         if wide is None:
-            now = time.monotonic()
-            if self._share_alone > _MOSTLY and now - self._opened_at > _REOPEN_S:
-                self._opened_at = now
-                self._opening = threading.Thread(target=self._open, name="spread", daemon=True)
-                self._opening.start()
+            if self._share_alone > _MOSTLY:
+                self._ask_to_open()
         elif self._share_alone < _HARDLY:
             self._wide = wide = None
             threading.Thread(target=memory.give_back, name="spread", daemon=True).start()
@@ -74,6 +71,13 @@ class Spread:
         self._opened_at = math.inf
         if self._opening is not None:
             self._opening.join(timeout_s)
+
+    def _ask_to_open(self) -> None:
+        now, opening = time.monotonic(), self._opening
+        if now - self._opened_at > _REOPEN_S and (opening is None or not opening.is_alive()):
+            self._opened_at = now
+            self._opening = threading.Thread(target=self._open, name="spread", daemon=True)
+            self._opening.start()
 
     def _open(self) -> None:
         try:
