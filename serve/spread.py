@@ -43,8 +43,7 @@ class Spread:
         """cores: that runs may use, together, as far as the process has them."""
         self.serving = serving
         self._cores = min(cores, usable_cores(), _MOST_CORES)
-        self._narrow = _Way.of(serving, serving.session)
-        self._wide: _Way | None = None
+        self._ways: tuple[_Way, _Way] | None = None  # on one core and on all, while both are open
         self._share_alone = 0.0
         self._opened_at = -math.inf
         self._turn = 0
@@ -55,15 +54,15 @@ class Spread:
         if self._cores < 2:
             return self.serving
         self._share_alone += _MEMORY * (is_alone - self._share_alone)
-        wide = self._wide
-        if wide is None:
+        ways = self._ways
+        if ways is None:
             if self._share_alone > _MOSTLY:
                 self._ask_to_open()
         elif self._share_alone < _HARDLY:
-            self._wide = wide = None
+            self._ways = ways = None
             threading.Thread(target=memory.give_back, name="spread", daemon=True).start()
         elif is_alone and self._share_alone > _MOSTLY:
-            return self._chosen(wide).serving
+            return self._chosen(*ways).serving
         return self.serving
 
     def close(self, timeout_s: float) -> None:
@@ -87,13 +86,11 @@ class Spread:
             log.warning("photos that come alone stay on one core: %s", error)
             self._opened_at = math.inf
             return
-        self._narrow = _Way.of(self.serving, self.serving.session)  # to be timed anew, beside the other
-        self._wide = _Way.of(self.serving, session)
+        self._ways = (_Way.of(self.serving, self.serving.session), _Way.of(self.serving, session))
         memory.give_back()
         log.info("photos that come alone may use %d cores, where that is quicker", self._cores)
 
-    def _chosen(self, wide: _Way) -> _Way:
-        narrow = self._narrow
+    def _chosen(self, narrow: _Way, wide: _Way) -> _Way:
         rarer = min(narrow, wide, key=lambda way: len(way.timed.seconds))
         if len(rarer.timed.seconds) < _RUNS:
             return rarer
