@@ -13,7 +13,7 @@ import io
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,7 +137,7 @@ class AsyncClient:
 
     async def predict(self, photo: Photo) -> Prediction:
         """As Client.predict."""
-        content = encoded(photo)
+        content = await asyncio.to_thread(encoded, photo)
         waits = _waits(self._attempts)
         while True:
             outcome: _Outcome
@@ -150,12 +150,15 @@ class AsyncClient:
                 return _understood(outcome, str(self._http.base_url))
             await asyncio.sleep(wait_s)
 
-    async def predict_many(self, photos: Iterable[Photo]) -> AsyncIterator[Prediction | PhotoError]:
-        """As Client.predict_many."""
+    async def predict_many(
+        self, photos: Iterable[Photo] | AsyncIterable[Photo]
+    ) -> AsyncIterator[Prediction | PhotoError]:
+        """As Client.predict_many. Photos that are waited for, as a camera's, come from an AsyncIterable."""
         asked: deque[asyncio.Task[Prediction | PhotoError]] = deque()
         try:
-            for photo in photos:
+            async for photo in _in_turn(photos):
                 asked.append(asyncio.create_task(self._predict_or_error(photo)))
+                await asyncio.sleep(0)  # so that it is asked now, not when all places are taken
                 while asked and (asked[0].done() or len(asked) >= _AT_ONCE):
                     yield await asked.popleft()
             while asked:
@@ -179,6 +182,15 @@ class AsyncClient:
 
     async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         await self.close()
+
+
+async def _in_turn(photos: Iterable[Photo] | AsyncIterable[Photo]) -> AsyncIterator[Photo]:
+    if isinstance(photos, AsyncIterable):
+        async for photo in photos:
+            yield photo
+    else:
+        for photo in photos:
+            yield photo
 
 
 def encoded(photo: Photo) -> bytes:

@@ -166,7 +166,12 @@ def opened(content: bytes, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image
     if not content:
         raise PhotoFormatError("the photo is empty (0 bytes); send the bytes of an image file")
     with _translated():
-        photo = Image.open(io.BytesIO(content), formats=_formats(content))
+        try:
+            photo = Image.open(io.BytesIO(content), formats=_formats(content))
+        except Image.DecompressionBombError:  # Pillow's own limit, past ours
+            raise PhotoTooLargeError(
+                f"the photo has more pixels than the limit of {max_pixels:,}; make it smaller"
+            ) from None
     with photo:
         width, height = photo.size
         if width * height > max_pixels:

@@ -83,7 +83,12 @@ class Version:
 
     def _reason(self, name: str) -> str | None:
         path = self.folder / name
-        return str(json.loads(path.read_text())["reason"]) if path.exists() else None
+        try:
+            return str(json.loads(path.read_text())["reason"]) if path.exists() else None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DamagedVersionError(
+                f'{path}: cannot be read ({error}); write the reason as {{"reason": "…"}}, or restore it'
+            ) from None
 
 
 class Registry:
@@ -107,14 +112,17 @@ class Registry:
             ) from None
 
     def numbers(self) -> list[int]:
-        """Numbers of the versions that exist, ascending."""
-        if not self.folder.is_dir():
+        """Numbers of the versions that exist, ascending. Raises RegistryError for an unreadable folder."""
+        try:
+            return sorted(
+                int(path.name)
+                for path in self.folder.iterdir()
+                if path.name.isdecimal() and (path / "card.json").exists()
+            )
+        except FileNotFoundError:
             return []
-        return sorted(
-            int(path.name)
-            for path in self.folder.iterdir()
-            if path.name.isdecimal() and (path / "card.json").exists()
-        )
+        except OSError as error:
+            raise RegistryError(f"{self.folder}: cannot be read: {error.strerror}") from None
 
     def version(self, number: int, *, check: bool = True) -> Version:
         """One version, its files checked against its card's hashes unless `check` is False.

@@ -22,6 +22,9 @@ from pawloop.paths import expanded
 PREFIX = "PAWLOOP_"
 
 
+_PILLOWS_PIXELS = 178_956_970  # of an image past which Pillow opens none, whatever it is asked
+
+
 class Settings(BaseSettings):
     """Every setting, with its default. The names in the environment carry the prefix `PAWLOOP_`."""
 
@@ -70,7 +73,9 @@ class Settings(BaseSettings):
     )
     keep_photos_mb: int = Field(2_000, ge=0, description="Quota of the kept photos, megabytes.")
     max_bytes: int = Field(20 * 2**20, ge=1, description="Largest request body, bytes.")
-    max_pixels: int = Field(50_000_000, ge=1, description="Largest photo, pixels, before decoding.")
+    max_pixels: int = Field(
+        50_000_000, ge=1, le=_PILLOWS_PIXELS, description="Largest photo, pixels, before decoding."
+    )
     api_keys: Path | None = Field(
         None, description="File of API keys, one `name:sha256-of-key` a line; empty asks for none."
     )
@@ -109,7 +114,8 @@ class Settings(BaseSettings):
     def _a_database(cls, url: str) -> str:
         if url.strip().lower() == "off":
             return "off"
-        if url and "://" not in url:
+        is_fleeting = url in ("sqlite://", "sqlite:///") or ":memory:" in url
+        if url and ("://" not in url or is_fleeting):
             raise ValueError("must be `off` or an SQLAlchemy URL such as sqlite:////data/journal.db")
         return url
 

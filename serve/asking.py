@@ -1,4 +1,4 @@
-"""A request's photo in the engine's queue: its deadline, and whether anybody still waits for it.
+"""A request's photo in the engine's queue: how long it may wait, and whether anybody still does.
 
 Knows requests and the engine. Knows nothing about answers' form.
 """
@@ -6,7 +6,6 @@ Knows requests and the engine. Knows nothing about answers' form.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
@@ -26,15 +25,18 @@ _MOST_DIGITS: Final = 9
 _UNWATCHED_S: Final = 0.03
 
 
-def deadline(request: Request, settings: Settings) -> float:
-    """When the client wants its answer at the latest, on the clock of `time.monotonic`."""
+def wait_s(request: Request, settings: Settings) -> float:
+    """How long the client is ready to wait for its answer once its whole body is here.
+
+    Raises HTTPException 422 where its header is no time.
+    """
     asked = request.headers.get(TIMEOUT_HEADER)
     if asked is None:
-        return time.monotonic() + settings.timeout_ms / 1000
+        return settings.timeout_ms / 1000
     wait_ms = milliseconds(asked.encode("latin-1"))
     if wait_ms is None:
         raise HTTPException(422, f'{TIMEOUT_HEADER}: "{asked}" is not a whole number of milliseconds')
-    return time.monotonic() + wait_ms / 1000
+    return wait_ms / 1000
 
 
 def milliseconds(asked: bytes) -> int | None:

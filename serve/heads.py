@@ -118,6 +118,9 @@ class LimitedHeads(HttpToolsProtocol):
 
     def _unsupported_upgrade_warning(self) -> None:
         """Called by uvicorn where its parser stops at an offer; what stopped it says where."""
+        if self.parser.get_method() == b"CONNECT":  # no offer: what follows is no HTTP, for any parser
+            self.send_400_response("this server is no proxy: CONNECT is not understood")
+            return
         stopped = sys.exception()
         assert stopped is not None
         self._offered_at = stopped.args[0]

@@ -7,6 +7,7 @@ jobs find a thread (serve.engine).
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 import zlib
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ from starlette.responses import Response
 
 from pawloop.decision import decide
 from serve import asking, calls, problems, state, tensors, uploads
-from serve.answer import examined
+from serve.answer import Answer, examined
 from serve.engine import Done
 from serve.loading import Serving
 from serve.routes import Bare
@@ -88,36 +89,37 @@ async def infer(request: Request) -> Response:
     """
     live = state.of(request)
     serving = named(request)
-    deadline = asking.deadline(request, live.settings)
-    live.engine.admit(deadline)
+    wait_s = asking.wait_s(request, live.settings)
+    live.engine.admit(time.monotonic() + wait_s)
     content = await uploads.body(request, live.settings)
+    began = time.monotonic()
     call = await _called(content, request, live.settings.max_bytes)
-    if call.timeout_s is not None:
-        deadline = min(deadline, time.monotonic() + call.timeout_s)
+    deadline = began + min(wait_s, math.inf if call.timeout_s is None else call.timeout_s)
     batch = _batch(call.inputs, serving)
     if len(batch) > tensors.MAX_PHOTOS:
-        raise tensors.too_many(len(batch))
+        raise tensors.too_many()
     wanted = _wanted(call, serving)
     names = tuple(wanted)
     parts: list[dict[str, Tensor]] = [{} for _ in batch]  # batches gain nothing on a CPU
+    looked: dict[int, Done[Answer]] = {}  # at encoded photos
 
-    ids: list[str] = [""] * len(batch)
-
-    # All parts by the model that the answer names, whichever is in service by then.
     async def ask(index: int) -> None:
         one = batch[index]
         if isinstance(one, bytes):
-            parts[index], ids[index] = await _examined(one, serving, names, deadline, request)
+            parts[index], looked[index] = await _examined(one, serving, names, deadline, request)
         else:
-            run = partial(_run, serving, one, names)
             done: Done[dict[str, Tensor]] = await asking.result(
-                live.engine, lambda _: run(), deadline, request
+                live.engine, lambda given: _run(_same(serving, given), one, names), deadline, request
             )
             live.metrics.inferred(done)
             parts[index] = done.value
 
     await asking.each(len(parts), live.engine.thread_count, ask)
-    calls.tell(request.scope, [id for id in ids if id])
+    for index, photo in enumerate(batch):
+        if isinstance(photo, bytes):  # now that all are answered, so that the client learns the ids
+            live.note(photo, looked[index])
+    ids = [looked[index].value.id for index in sorted(looked)]
+    calls.tell(request.scope, ids)
     write = partial(_response, request, serving, call, wanted, parts, ids)
     values = len(parts) * sum(np.size(parts[0][name]) for name in names)
     return await asyncio.to_thread(write) if values > _WRITTEN_ON_THE_LOOP_VALUES else write()
@@ -131,7 +133,7 @@ def alone(serving: Serving, call: tensors.Call) -> tuple[bytes, int | None]:
     batch, wanted = _batch(call.inputs, serving), _wanted(call, serving)
     pixels = batch[0]
     assert not isinstance(pixels, bytes)
-    return _written(serving, call, wanted, [_run(serving, pixels, tuple(wanted))], [""])
+    return _written(serving, call, wanted, [_run(serving, pixels, tuple(wanted))], [])
 
 
 def _response(
@@ -156,7 +158,7 @@ def _written(
         "model_name": serving.model["name"],
         "model_version": str(serving.number),
     }
-    if all(ids):
+    if ids:
         header["parameters"] = {"prediction_ids": ",".join(ids)}
     if call.id is not None:
         header["id"] = call.id
@@ -225,16 +227,23 @@ def _wanted(call: tensors.Call, serving: Serving) -> dict[str, tensors.Asked]:
 
 async def _examined(
     photo: bytes, serving: Serving, names: tuple[str, ...], deadline: float, request: Request
-) -> tuple[dict[str, Tensor], str]:
-    """The outputs of an encoded photo, and its id in the journal, where it goes as from `/predict`."""
+) -> tuple[dict[str, Tensor], Done[Answer]]:
+    """The outputs of an encoded photo, and its answer as the journal wants it."""
     live = state.of(request)
     outputs = tuple({*names, *serving.outputs} - {"label"})
-    look = partial(examined, serving, photo, live.settings.max_pixels, outputs)
-    done = await asking.result(live.engine, lambda _: look(), deadline, request)
+    most = live.settings.max_pixels
+    done = await asking.result(
+        live.engine, lambda given: examined(_same(serving, given), photo, most, outputs), deadline, request
+    )
     made, raw = done.value
-    live.note(photo, Done(made, done.waited_s, done.worked_s))
     tensors_of: dict[str, Tensor] = {name: raw[name] for name in names if name != "label"}
-    return {**tensors_of, "label": [made.label.encode()]} if "label" in names else tensors_of, made.id
+    told = {**tensors_of, "label": [made.label.encode()]} if "label" in names else tensors_of
+    return told, Done(made, done.waited_s, done.worked_s)
+
+
+def _same(serving: Serving, given: Serving) -> Serving:
+    """The model that the answer names, by the session that was given for it unless another came meanwhile."""
+    return given if given.number == serving.number else serving
 
 
 def _run(serving: Serving, pixels: NDArray[np.uint8], names: tuple[str, ...]) -> dict[str, Tensor]:

@@ -35,17 +35,19 @@ _UPLOAD_S: Final = 30.0  # where no settings say it
 class Call(Job[object]):
     """One call on the short way. It stands where uvicorn has its cycle of request and response.
 
-    The first four are what uvicorn's protocol reads and sets of that. may_be_sent: whether the thread that
-    answers may send the answer by itself. rest: what of it the thread could not send.
+    The first four are what uvicorn's protocol reads and sets of that. wait_s: how long its client waits, once
+    its body is whole. may_be_sent: whether the thread that answers may send the answer by itself. rest: what
+    of it the thread could not send.
     """
 
     __slots__ = (
         "body", "body_timer", "disconnected", "errand", "is_asked", "is_whole", "keep_alive", "lane",
-        "may_be_sent", "message_event", "pieces", "response_complete", "rest",
+        "may_be_sent", "message_event", "pieces", "response_complete", "rest", "wait_s",
     )  # fmt: skip
 
-    def __init__(self, lane: Lane, errand: Errand[object], deadline: float, keep_alive: bool) -> None:
-        super().__init__(_nothing, deadline)
+    def __init__(self, lane: Lane, errand: Errand[object], wait_s: float, keep_alive: bool) -> None:
+        super().__init__(_nothing, time.monotonic() + wait_s)
+        self.wait_s = wait_s
         self.response_complete = False
         self.disconnected = False
         self.keep_alive = keep_alive
@@ -233,7 +235,7 @@ class Lane(LimitedHeads):
         return cycle if type(cycle) is Call else None
 
     def _errand(self, live: Live) -> tuple[Errand[object], float] | None:
-        """What is asked for, and until when on the clock of `time.monotonic`; None for the long way."""
+        """What is asked for, and how many seconds its client waits; None for the long way."""
         errand = self._errands.get(self.url)
         if errand is None or self.parser.get_method() != b"POST" or not live.engine.has_model:
             return None
@@ -251,7 +253,7 @@ class Lane(LimitedHeads):
             or not errand.is_plain(headers)
         ):
             return None
-        return errand, time.monotonic() + wait_ms / 1000
+        return errand, wait_ms / 1000
 
     def _ask(self, call: Call) -> None:
         assert self._live is not None
@@ -263,8 +265,8 @@ class Lane(LimitedHeads):
                 self._go_the_long_way(call)
                 return
             call.work = work.run
-            if work.timeout_s is not None:
-                call.deadline = min(call.deadline, time.monotonic() + work.timeout_s)
+            wait_s = call.wait_s if work.timeout_s is None else min(call.wait_s, work.timeout_s)
+            call.deadline = time.monotonic() + wait_s
             # A challenger follows while a thread is idle, and afterwards may be too late for that.
             is_alone = self._live.shadow.number is None
             call.may_be_sent = call.keep_alive and is_alone and self._outlet.open(self.transport)

@@ -110,6 +110,9 @@ class Counted:
         metrics.in_flight += 1
         try:
             await self.app(scope, receive, noting)
+        except Exception:  # answered further out
+            status = 500 if status == problems.CLIENT_GONE else status
+            raise
         finally:
             metrics.in_flight -= 1
             # A path that is no route of ours must not become a label: anybody could make them up.

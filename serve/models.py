@@ -85,6 +85,7 @@ def _listed(registry: Registry, number: int, aliases: Aliases, is_serving: bool)
     parts = [part for part in ("champion", "previous", "challenger") if getattr(aliases, part) == number]
     try:
         version = registry.version(number, check=False)
+        rejected = version.rejection
     except RegistryError as error:
         return Listed(version=number, aliases=parts, is_serving=is_serving, damaged=str(error))
     card = version.card
@@ -96,7 +97,7 @@ def _listed(registry: Registry, number: int, aliases: Aliases, is_serving: bool)
         backbone=card.backbone,
         dataset=card.dataset.id,
         metrics={precision: _numbers(metrics) for precision, metrics in card.metrics.items()},
-        rejected=version.rejection,
+        rejected=rejected,
     )
 
 

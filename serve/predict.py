@@ -6,6 +6,7 @@ Knows the forms of request and answer. Knows nothing about threads or models.
 from __future__ import annotations
 
 import json
+import time
 from functools import partial
 from typing import Annotated, Any, Final, Literal
 
@@ -118,39 +119,46 @@ async def predict(request: Request) -> Response:
     has `{"error": {…}}` in its place.
     """
     live = state.of(request)
-    deadline = asking.deadline(request, live.settings)
-    live.engine.admit(deadline)  # both before a body is read that nobody could answer
+    wait_s = asking.wait_s(request, live.settings)
+    live.engine.admit(time.monotonic() + wait_s)  # both before a body is read that nobody could answer
     _ = live.engine.serving
     upload = await uploads.read(request, live.settings)
-    if not upload.is_list:
-        value = (await _asked(live, request, deadline, upload.photos[0])).as_dict()
-        answered = [value]
-    else:
-        answered = await _all_asked(live, request, deadline, upload.photos)
-        value = {"predictions": answered}
+    deadline = time.monotonic() + wait_s
+    made = await _asked(live, request, deadline, upload.photos)
+    for photo, one in zip(upload.photos, made, strict=True):
+        if isinstance(one, Done) and isinstance(photo, bytes):
+            live.note(photo, one)
+        elif isinstance(one, PhotoError) and not upload.is_list:
+            raise one
+    answered = [_told(one) for one in made]
+    value = {"predictions": answered} if upload.is_list else answered[0]
     calls.tell(request.scope, [str(one["id"]) for one in answered if "id" in one])
     return Response(json.dumps(value).encode(), media_type="application/json")
 
 
-async def _asked(live: Live, request: Request, deadline: float, photo: bytes | PhotoError) -> Answer:
-    if isinstance(photo, PhotoError):
-        raise photo
-    work = partial(answer, photo=photo, max_pixels=live.settings.max_pixels)
-    done: Done[Answer] = await asking.result(live.engine, work, deadline, request)
-    live.note(photo, done)
-    return done.value
-
-
-async def _all_asked(
+async def _asked(
     live: Live, request: Request, deadline: float, photos: list[bytes | PhotoError]
-) -> list[dict[str, object]]:
-    values: list[dict[str, object]] = [{} for _ in photos]
+) -> list[Done[Answer] | PhotoError]:
+    """What came of each photo, in their order.
+
+    Raises what `asking.result` raises of any of them: the client then gets no answer and no id, so the others
+    are not to be journaled either.
+    """
+    made: dict[int, Done[Answer] | PhotoError] = {}
 
     async def ask(index: int) -> None:
+        photo = photos[index]
         try:
-            values[index] = (await _asked(live, request, deadline, photos[index])).as_dict()
+            if isinstance(photo, PhotoError):
+                raise photo
+            work = partial(answer, photo=photo, max_pixels=live.settings.max_pixels)
+            made[index] = await asking.result(live.engine, work, deadline, request)
         except PhotoError as error:
-            values[index] = {"error": problems.document(error)}
+            made[index] = error
 
     await asking.each(len(photos), live.engine.thread_count, ask)
-    return values
+    return [made[index] for index in range(len(photos))]
+
+
+def _told(one: Done[Answer] | PhotoError) -> dict[str, object]:
+    return one.value.as_dict() if isinstance(one, Done) else {"error": problems.document(one)}

@@ -53,9 +53,9 @@ class Call:
     timeout_s: float | None
 
 
-def too_many(count: int) -> HTTPException:
+def too_many() -> HTTPException:
     """The error of a request with more photos than any may have."""
-    return HTTPException(413, f"{count} photos in one request, {MAX_PHOTOS} are allowed")
+    return HTTPException(413, f"more than {MAX_PHOTOS:,} photos in one request")
 
 
 def header_length(said: str | None) -> int | None:
@@ -174,7 +174,7 @@ def _input(entry: Any, binary: memoryview) -> tuple[str, Tensor, int]:  # Any: J
     if datatype not in ("UINT8", "BYTES"):
         raise HTTPException(400, f'input "{name}": {datatype}, only UINT8 and BYTES are taken')
     if datatype == "BYTES" and count > MAX_PHOTOS:
-        raise too_many(count)
+        raise too_many()
     used = _parameters(entry).get("binary_data_size", 0)
     if type(used) is not int or not 0 <= used <= len(binary):
         raise HTTPException(400, f'input "{name}": binary_data_size is {used}, {len(binary)} bytes are there')

@@ -30,6 +30,7 @@ logging.getLogger("python_multipart").setLevel(logging.ERROR)
 _RAW: Final = ("application/octet-stream", "application/x-www-form-urlencoded")
 _PARSED_ON_THE_LOOP_BYTES: Final = 1 << 18  # about a millisecond; more is parsed on a thread of its own
 
+_MAX_PARTS: Final = 2 * MAX_PHOTOS  # a file each, and what a client adds to it
 _SMALL_BYTES: Final = 1 << 16
 _URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 _FILES: Final = (b"image/", b"application/octet-stream")  # files also where they come without a name
@@ -132,11 +133,8 @@ def _too_large(limit: int, *, waits: bool = False) -> HTTPException:
 async def _parsed(parse: Any, content: bytes, content_type: str) -> Upload:  # Any: one of the two below
     if len(content) <= _PARSED_ON_THE_LOOP_BYTES:
         upload: Upload = parse(content, content_type)
-    else:
-        upload = await asyncio.to_thread(parse, content, content_type)
-    if len(upload.photos) > MAX_PHOTOS:
-        raise too_many(len(upload.photos))
-    return upload
+        return upload
+    return await asyncio.to_thread(parse, content, content_type)
 
 
 def _from_multipart(content: bytes, content_type: str) -> Upload:
@@ -165,6 +163,7 @@ class _Form:
     def __init__(self) -> None:
         self.files: list[bytes | PhotoError] = []
         self.is_whole = False
+        self._count = 0  # of all parts
         self._name = self._value = b""
         self._is_file = False
         self._pieces: list[bytes] = []
@@ -182,6 +181,9 @@ class _Form:
         }
 
     def _begin(self) -> None:
+        self._count += 1
+        if self._count > _MAX_PARTS:
+            raise HTTPException(413, f"the form has more than {_MAX_PARTS:,} parts")
         self._is_file, self._pieces = False, []
 
     def _add_name(self, data: bytes, start: int, end: int) -> None:
@@ -203,6 +205,8 @@ class _Form:
 
     def _end(self) -> None:
         if self._is_file:
+            if len(self.files) == MAX_PHOTOS:
+                raise too_many()
             self.files.append(b"".join(self._pieces))
 
     def _finish(self) -> None:
@@ -215,6 +219,8 @@ def _from_json(content: bytes, _: str) -> Upload:
         match value:
             case {"image": str(text)}:
                 return Upload([_from_base64(text)], is_list=False)
+            case {"images": [*texts]} if len(texts) > MAX_PHOTOS:
+                raise too_many()
             case {"images": [*texts]} if texts and all(isinstance(text, str) for text in texts):
                 return Upload([_from_base64(text) for text in texts], is_list=True)
     raise HTTPException(422, 'send {"image": base64} or {"images": [base64, …]}, one photo or more')
@@ -225,6 +231,7 @@ def _from_base64(text: str) -> bytes | PhotoError:
         text = text.partition(",")[2]
     try:
         plain = text.encode("ascii").translate(_URL_SAFE, delete=b" \t\r\n")
+        plain += b"=" * (-len(plain) % 4)  # which the URL-safe kind goes without (RFC 4648, section 5)
         return binascii.a2b_base64(plain, strict_mode=True)
     except ValueError as error:
         return PhotoFormatError(f"the photo is not base64: {error}")

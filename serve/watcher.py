@@ -33,6 +33,7 @@ LOOK_EVERY_S: Final = 0.3
 _GIVE_BACK_EVERY_S: Final = 10.0
 _TRY_AGAIN_S: Final = 10.0
 _REFUSALS_KEPT: Final = 20
+_WITHDRAWN: Final = "the champion was withdrawn; run a retrain, or promote a version (`pawloop models list`)"
 
 
 @dataclass(frozen=True)
@@ -144,11 +145,11 @@ class Watcher:
 
     def _follow(self, aliases: Aliases) -> None:
         current = self.engine.serving.number if self.engine.has_model else None
-        if aliases.champion == current:
-            return
-        if aliases.champion is None:
-            if aliases.serial:  # withdrawn by somebody, not a file that vanished
+        if aliases.champion is None and aliases.serial:  # withdrawn by somebody, not a file that vanished
+            if current is not None:
                 self._swap(None)
+            self.engine.lack = _WITHDRAWN
+        if aliases.champion in (None, current):
             return
         if self._taken(aliases.champion) or current is not None:
             return

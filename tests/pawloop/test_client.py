@@ -9,7 +9,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -152,6 +152,23 @@ def test_photos_are_taken_as_they_are_answered(server: Running) -> None:
         answers.close()
     assert isinstance(asyncio.run(first()), Prediction)
     assert len(taken) < 30
+
+
+def test_a_photo_is_asked_about_while_the_next_one_is_waited_for(server: Running) -> None:
+    async def camera() -> AsyncIterator[bytes]:
+        for number in range(3):
+            yield RED
+            until = time.monotonic() + 20
+            while server.live.metrics.requests.get(("/predict", "POST", 200), 0) < before + number + 1:
+                assert time.monotonic() < until, "it waits for more photos"
+                await asyncio.sleep(0.01)
+
+    async def ask() -> int:
+        async with AsyncClient(server.url) as client:
+            return len([answer async for answer in client.predict_many(camera())])
+
+    before = server.live.metrics.requests.get(("/predict", "POST", 200), 0)
+    assert asyncio.run(ask()) == 3
 
 
 def test_a_body_past_the_limit_is_told_to_every_kind_of_client(server: Running) -> None:

@@ -55,9 +55,10 @@ def test_a_page_whose_name_was_pointed_here_may_not_call(tmp_path: Path) -> None
         ]:  # fmt: skip
             headers = {"origin": f"http://{host}", "host": host}
             assert client.post("/predict", content=RED, headers=headers).status_code == status, host
-    with running(settings(tmp_path, open=True)) as server, server.client() as client:
-        headers = {"origin": "http://any.example", "host": "any.example"}
-        assert client.post("/predict", content=RED, headers=headers).status_code == 200
+    headers = {"origin": "http://any.example", "host": "any.example"}
+    for names, status in [("", 200), ("paws.example", 403)]:
+        with running(settings(tmp_path, open=True, hosts=names)) as server, server.client() as client:
+            assert client.post("/predict", content=RED, headers=headers).status_code == status
 
 
 def test_the_document_says_how_a_key_is_shown(tmp_path: Path) -> None:

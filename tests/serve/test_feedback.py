@@ -13,12 +13,13 @@ import httpx
 import numpy as np
 import pytest
 
-from pawloop.errors import JournalError
+from pawloop.errors import JournalError, OverloadedError
 from pawloop.image import photo_id
 from pawloop.journal import Journal
 from pawloop.settings import Settings
 from serve import kept
 from serve.answer import Answer, new_id
+from serve.engine import Job
 from serve.kept import KeptPhotos
 from serve.loading import load
 from serve.recorder import Recorder
@@ -47,6 +48,31 @@ def correct(server: Running, prediction_id: object, label: object) -> httpx.Resp
         # By itself httpx writes no escapes, so half a pair of surrogates cannot be sent.
         content = json.dumps({"id": prediction_id, "label": label})
         return client.post("/feedback", content=content, headers={"content-type": "application/json"})
+
+
+@pytest.mark.parametrize("path", ["/predict", "/v2/models/colours/infer"])
+def test_answers_that_nobody_was_given_are_not_journaled(tmp_path: Path, path: str) -> None:
+    published.champion(tmp_path / "store")
+    configured = settings(tmp_path, journal="", threads=1)
+    photos = [base64.b64encode(published.photo("red")).decode()] * 3
+    tensor = {"name": "photo", "datatype": "BYTES", "shape": [3], "data": photos}
+    body = {"images": photos} if path == "/predict" else {"inputs": [tensor]}
+    with running(configured) as server, server.client() as client:
+        worked: list[int] = []
+        put = server.live.engine.put
+
+        def full_at_last(job: Job[object]) -> None:
+            worked.append(1)
+            if len(worked) == 3:
+                raise OverloadedError("the queue is full", 1)
+            put(job)
+
+        server.live.engine.put = full_at_last  # type: ignore[method-assign]
+        assert client.post(path, json=body).status_code == 503
+        server.live.engine.put = put  # type: ignore[method-assign]
+        assert client.post(path, json=body).status_code == 200
+    with closing(sqlite3.connect(tmp_path / "store" / "state" / "journal.db")) as journal:
+        assert journal.execute("select count(*) from predictions").fetchone() == (3,)
 
 
 def test_a_correction_is_in_the_journal_when_it_is_acknowledged(journaled: Settings) -> None:

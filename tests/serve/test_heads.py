@@ -135,6 +135,14 @@ def test_behind_an_offer_the_connection_goes_on_or_closes_as_it_was_asked(server
         assert connection.recv(1) == b""
 
 
+@pytest.mark.parametrize("before", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"])
+def test_a_call_for_a_proxy_is_refused_and_the_server_lives(server: Running, before: bytes) -> None:
+    said = talk(server, before + b"CONNECT y:1 HTTP/1.1\r\nHost: y\r\n\r\n")
+    assert b"HTTP/1.1 400 " in said
+    with server.client() as client:
+        assert client.get("/healthz").status_code == 200
+
+
 def test_a_websocket_is_refused_as_any_path_that_is_not_there(server: Running) -> None:
     asked = b"GET /socket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
     assert talk(server, asked).startswith(b"HTTP/1.1 404 ")

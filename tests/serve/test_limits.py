@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import pytest
 
 from tests import published
 from tests.serve.running import running, settings
@@ -27,6 +28,23 @@ def test_a_slow_upload_is_cut_by_time(tmp_path: Path) -> None:
         answer = connection.recv(4096)
     assert b" 408 " in answer.split(b"\r\n")[0]
     assert b"connection: close" in answer.lower()
+
+
+@pytest.mark.parametrize("more", ["", "Origin: http://127.0.0.1:%d\r\n"])
+def test_the_time_that_a_body_takes_is_none_that_its_photo_waits(tmp_path: Path, more: str) -> None:
+    published.champion(tmp_path / "store")
+    with (
+        running(settings(tmp_path, timeout_ms=300)) as server,
+        socket.create_connection(("127.0.0.1", server.port)) as connection,
+    ):
+        connection.settimeout(5)
+        origin = more and more % server.port
+        head = f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n{origin}"
+        connection.sendall(f"{head}Content-Length: {len(RED)}\r\n\r\n".encode() + RED[:100])
+        time.sleep(0.5)
+        connection.sendall(RED[100:])
+        answer = connection.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 200 ")
 
 
 def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path: Path) -> None:

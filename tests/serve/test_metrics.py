@@ -46,6 +46,20 @@ def test_metrics_tell_what_happened(tmp_path: Path) -> None:
     assert seen[("pawloop_requests_in_flight",)] == 1
 
 
+@pytest.mark.parametrize("way", ["errands", "predict"])
+def test_an_error_of_ours_is_counted_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    published.champion(tmp_path / "store")
+    monkeypatch.setattr(f"serve.{way}.answer", lambda *_, **__: 1 / 0)
+    photo = published.photo("red")
+    sent: dict[str, Any] = {"errands": {"content": photo}, "predict": {"files": {"photo": photo}}}
+    with running(settings(tmp_path)) as server, server.client() as client:
+        assert client.post("/predict", **sent[way]).status_code == 500
+        until(lambda: ("pawloop_requests_total", "POST", "/predict", "500") in values(client))
+        assert ("pawloop_requests_total", "POST", "/predict", "499") not in values(client)
+
+
 @pytest.mark.parametrize("is_binary", [True, False])
 def test_pixels_are_timed_as_photos_are(client: httpx.Client, is_binary: bool) -> None:
     size = published.SIZE

@@ -9,6 +9,7 @@ from uuid import UUID
 import httpx
 import pytest
 
+from serve import tensors, uploads
 from serve.answer import new_id
 from tests import published
 from tests.serve.running import Running, until
@@ -51,6 +52,17 @@ def test_several_files_are_answered_in_the_order_sent_and_a_broken_one_in_its_pl
     assert list(second) == ["error"]
 
 
+@pytest.mark.parametrize("more", [1, 5000])
+def test_more_photos_than_a_request_may_have_are_refused_before_they_are_looked_at(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch, more: int
+) -> None:
+    count = tensors.MAX_PHOTOS + more
+    files = client.post("/predict", files=[("photo", b"x")] * count)
+    monkeypatch.setattr(uploads, "_from_base64", lambda _: pytest.fail("one was looked at"))
+    in_json = client.post("/predict", json={"images": ["eA=="] * count})
+    assert (files.status_code, in_json.status_code) == (413, 413)
+
+
 def test_fields_beside_the_file_do_no_harm(client: httpx.Client) -> None:
     response = client.post("/predict", files={"photo": RED}, data={"note": "Minka"})
     assert response.json()["label"] == "cat"
@@ -64,11 +76,11 @@ def test_base64_in_json_is_answered_with_and_without_data_url(client: httpx.Clie
     assert [one["label"] for one in several["predictions"]] == ["cat"]
     folded = "\r\n".join(text[start : start + 76] for start in range(0, len(text), 76))
     url_safe = base64.urlsafe_b64encode(RED).decode()
-    for other in (folded, url_safe):
+    for other in (folded, url_safe, url_safe.rstrip("=")):
         assert client.post("/predict", json={"image": other}).json()["label"] == "cat"
 
 
-@pytest.mark.parametrize("text", ["!!!!", "abcd!", "abc"])
+@pytest.mark.parametrize("text", ["!!!!", "abcd!", "abcde"])
 def test_what_is_no_base64_is_called_that(client: httpx.Client, text: str) -> None:
     refused = client.post("/predict", json={"image": text})
     assert refused.status_code == 400

@@ -129,6 +129,16 @@ def test_a_withdrawn_champion_leaves_service(tmp_path: Path) -> None:
     with running(settings(tmp_path)) as server, server.client() as client:
         Registry(store, "colours").restore(None, "confirm failed", expected=first.number)
         until(lambda: client.get("/readyz").status_code == 503)
+        until(lambda: "was withdrawn" in client.get("/readyz").json()["detail"])
+
+
+def test_a_refused_champion_that_was_withdrawn_is_no_longer_what_is_wrong(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    published.promote(store, published.publish(store, wrong_self_test=["float32"]))
+    with running(settings(tmp_path)) as server, server.client() as client:
+        until(lambda: "was refused" in client.get("/readyz").json()["detail"])
+        Registry(store, "colours").restore(None, "confirm failed", expected=1)
+        until(lambda: "was withdrawn" in client.get("/readyz").json()["detail"])
 
 
 @pytest.mark.parametrize("what", ["load", "aliases"])
@@ -187,6 +197,17 @@ def test_the_list_of_versions_tells_parts_and_numbers(tmp_path: Path) -> None:
     assert newest["metrics"]["float32"]["accuracy"] == 0.99
     assert (oldest["aliases"], oldest["rejected"]) == (["previous"], "confirm failed")
     assert (card["version"], card["precision"], card["classes"]) == (2, "float32", ["cat", "dog"])
+
+
+def test_a_version_with_a_damaged_note_leaves_the_others_in_the_list(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    published.champion(store)
+    published.champion(store)
+    (Registry(store, "colours").folder / "1" / "rejected.json").write_text("")
+    with running(settings(tmp_path)) as server, server.client() as client:
+        newest, oldest = client.get("/models").json()["versions"]
+    assert newest["is_serving"]
+    assert "rejected.json" in oldest["damaged"]
 
 
 def test_overload_is_answered_with_503_and_a_time_to_come_back(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ import base64
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from serve.loading import Runs, Serving
+from serve.spread import Spread
 from tests import published
 from tests.serve.running import Running, running, settings
 
@@ -219,6 +222,39 @@ def test_long_answers_hold_every_value(client: httpx.Client) -> None:
     assert found["embedding"]["shape"] == [1000, 3]
     expected = sent.reshape(1000, -1, 3).mean(axis=1) / 255
     assert np.allclose(np.reshape(found["embedding"]["data"], (1000, 3)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["image", "photo"])
+def test_what_comes_alone_may_use_all_cores(
+    client: httpx.Client, server: Running, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    used: list[Serving] = []
+
+    def given(model: Spread, *, is_alone: bool) -> Serving:
+        used.append(replace(model.serving, session=_Watched(model.serving.session)))
+        return used[-1]
+
+    monkeypatch.setattr(Spread, "choose", given)
+    photo = base64.b64encode(published.photo("red")).decode()
+    data = [photo] if name == "photo" else pixels(1).tolist()
+    shape = [1] if name == "photo" else list(pixels(1).shape)
+    datatype = "BYTES" if name == "photo" else "UINT8"
+    call = _image(name=name, datatype=datatype, shape=shape, data=data)
+    assert client.post(f"{MODEL}/infer", json=call).status_code == 200
+    (one,) = used
+    assert isinstance(one.session, _Watched)
+    assert one.session.runs == 1
+
+
+class _Watched:
+    def __init__(self, session: Runs) -> None:
+        self.outputs, self.runs, self._session = session.outputs, 0, session
+
+    def run(
+        self, images: NDArray[np.uint8], outputs: Sequence[str] | None = None
+    ) -> dict[str, NDArray[np.float32]]:
+        self.runs += 1
+        return self._session.run(images, outputs)
 
 
 def test_more_photos_than_any_request_may_have_are_refused_before_they_are_looked_at(
