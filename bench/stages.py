@@ -97,7 +97,7 @@ def extractor(task: Task, store: Path, output: Output = "embedding") -> Extracto
     """The graph that its features come from, built unless it is there."""
     weights = pretrained_all(task.problem, store)[0]
     net = plan(task.problem, [weights], seed=0).nets[0]
-    return frozen_extractor(net, net.network(weights, len(task.classes), 0), output, store, 0)
+    return frozen_extractor(net, net.network(weights, len(task.classes), 0), output, store)
 
 
 def released(task: Task, lesson: Lesson, dataset: Dataset, folder: Path) -> Candidate:

@@ -44,7 +44,11 @@ def aside(path: Path) -> Iterator[Path]:
 
     An OSError out of the block that names no file, as of a full disk, names `path`.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".draft", dir=path.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".draft", dir=path.parent)
+    except OSError as error:
+        error.filename = str(path)  # not the draft's, which nobody asked for
+        raise
     os.close(handle)
     draft = Path(name)
     try:

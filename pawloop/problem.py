@@ -102,10 +102,18 @@ class Problem(Section):
         return Costs(tuple(map(tuple, matrix.tolist())), self.cost.ask)
 
     def varied(self, source: str | None = None, backbone: str | None = None) -> Problem:
-        """The same problem with another source or backbone, as a person asks for by hand."""
+        """The same problem with another source or backbone, as a person asks for by hand.
+
+        Raises ProblemFileError for what the problem cannot be asked.
+        """
         value = self.model_dump(by_alias=True)
         if source:
             value["data"]["sources"] = (source,)
+        if backbone and self.model.init == "champion":
+            raise ProblemFileError(
+                f'problem {self.name}: [model] init = "champion" keeps the champion\'s network, so no other '
+                'can be asked for; set init = "imagenet", or leave the backbone out'
+            )
         if backbone:
             value["model"]["backbone"] = backbone
         return _checked(value, f"problem {self.name}")

@@ -28,6 +28,7 @@ def same_form(name: str) -> str:
 
 
 ClassName = Annotated[str, AfterValidator(same_form)]
+Price = Annotated[float, Field(ge=0, le=1e9)]  # past some 1e150 its square is no number
 
 
 class Section(BaseModel):
@@ -75,9 +76,9 @@ class Data(Section):
 class Cost(Section):
     """What mistakes and questions cost, in one unit of the owner's choice."""
 
-    ask: float = Field(0.25, ge=0)
+    ask: Price = 0.25
     unfamiliar: float = Field(0.99, gt=0, le=1)
-    mistake: dict[ClassName, dict[ClassName, float]] = {}
+    mistake: dict[ClassName, dict[ClassName, Price]] = {}
 
     @field_validator("mistake", mode="before")
     @classmethod

@@ -19,7 +19,7 @@ from PIL import Image
 from tasks import sheets
 from tasks.atlas import Atlas
 from tasks.manifest import Dataset
-from tasks.plots import in_legend
+from tasks.plots import in_legend, shortened
 
 _COLOURS: Final = (
     "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#994f00", "#bbbbbb",
@@ -40,7 +40,7 @@ def histograms(
         edges = np.histogram_bin_edges(values, 30) if len(values) else np.linspace(0, 1, 31)
         for label, colour in zip(classes[:_MOST_CURVES], _COLOURS):
             shares = np.histogram(values[labels == label], edges)[0] / max(1, int((labels == label).sum()))
-            axis.stairs(shares, edges, color=colour, label=in_legend(label))
+            axis.stairs(shares, edges, color=colour, label=in_legend(shortened(label)))
         axis.set_title(name, fontsize=9)
         axis.tick_params(labelsize=7)
         axis.set_yticks([])

@@ -77,7 +77,7 @@ class Contest:
         Raises BudgetError when fine-tuning was asked for always and no epoch fits the budget,
         UnfinishedError at the deadline.
         """
-        if self.recipe.fine_tune == "always" and not self.recipe.pinned:
+        if self.recipe.fine_tune == "always" and not self.recipe.pinned and not self._has_begun:
             self._require_an_epoch(self.recipe.nets[0])
         entries = [self.frozen(self.recipe.nets[0], self.deadline)]
         until = time.monotonic() + self.recipe.budget_s
@@ -151,9 +151,14 @@ class Contest:
         tuned = [run.entry() for run in runs if run.tuning.epochs]
         if not tuned:
             raise self._no_epoch(runs, pace)
-        late = [run.trial.name for run in runs if not run.tuning.epochs]
+        late = [run.trial.name for run in runs if not run.tuning.epochs and run.trial not in self._diverged]
         self.notes += [f"{name} found no time for an epoch of fine-tuning" for name in late]
         return tuned
+
+    @property
+    def _has_begun(self) -> bool:
+        """Whether a killed run left what it had fine-tuned, which counts."""
+        return any(self.folder.glob(CHECKPOINTS))
 
     def _admitted(self, order: Sequence[Trial], pace: Pace, until: float) -> list[Trial]:
         """Those that get a few epochs each in the time that is left, and those that a killed run began.
@@ -209,9 +214,10 @@ class Contest:
         return BudgetError(f"no epoch of fine-tuning: {why[0]}") if why else self._too_short(pace.epoch_s)
 
     def _too_short(self, epoch_s: float) -> BudgetError:
+        instead = ', or set fine_tune = "never"' if self.limit.startswith("[train]") else ""
         return BudgetError(
             f"{self.limit} = {self.recipe.budget_s:g} is too short for fine-tuning: an epoch takes "
-            f'about {epoch_s:.2g} s here; raise it, or set fine_tune = "never"'
+            f"about {epoch_s:.2g} s here; raise it{instead}"
         )
 
     def _pace(self, start: Entry, until: float) -> Pace:
@@ -222,6 +228,6 @@ class Contest:
         precision, epoch_s = measured_pace(start.network, train, counts)
         affordable = int((until - time.monotonic()) / epoch_s)
         fewest = 1 if self.recipe.fine_tune == "always" else _FEWEST_EPOCHS
-        if affordable < fewest and not any(self.folder.glob(CHECKPOINTS)):  # what a killed run learnt counts
+        if affordable < fewest and not self._has_begun:
             raise self._too_short(epoch_s)
         return Pace(precision, epoch_s, affordable)

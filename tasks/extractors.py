@@ -66,14 +66,9 @@ class Net:
         return network.eval()
 
 
-def frozen_extractor(net: Net, network: Network, output: Output, store: Path, seed: int) -> Extractor:
-    """The graph of the frozen blocks of `network`, built unless it is there.
-
-    seed: what random weights hang on; pretrained ones do not.
-    """
+def frozen_extractor(net: Net, network: Network, output: Output, store: Path) -> Extractor:
+    """The graph of the frozen blocks of `network`, built unless it is there."""
     facts = [net.backbone, net.weights_sha256, net.image_size, net.crop, output, view_version()]
-    if net.weights_sha256 is None:
-        facts.append(seed)
     key = durable.content_key(*facts, graphs.OPSET, network.boundary)
     path = store / "extractors" / f"{key}.onnx"
     if not path.exists():
@@ -94,5 +89,5 @@ def embeddings(
     if net.weights_sha256 is None or not photos:
         return None
     network = net.network(weights, 2, seed=0)
-    frozen = frozen_extractor(net, network, "embedding", dataset.store, seed=0)
+    frozen = frozen_extractor(net, network, "embedding", dataset.store)
     return features(frozen, dataset, [Wanted(photo, 0) for photo in photos], on_progress)

@@ -136,8 +136,8 @@ class FineTuning:
         started = time.monotonic()
         dice = torch.Generator().manual_seed(1000 * self.seed + self.epochs)
         losses = [self.step(*batch) for batch in batches(train, dice)]
-        self.curve.train_loss.append(float(np.mean(losses)))
         self._judge(validation)
+        self.curve.train_loss.append(float(np.mean(losses)))  # an epoch that diverged is none
         self.curve.seconds.append(round(time.monotonic() - started, 3))
 
     def step(self, inputs: Tensor, labels: Tensor, known: Tensor, kept: Tensor) -> float:

@@ -56,7 +56,7 @@ class Inputs:
 
         Raises as `activations` does.
         """
-        extractor = frozen_extractor(net, network, "embedding", self.dataset.store, self.recipe.seed)
+        extractor = frozen_extractor(net, network, "embedding", self.dataset.store)
         what = f"{net.name}: embeddings of {side} photos"
         return self._rows(extractor, self.photos(side), views, what, until)
 
@@ -96,7 +96,7 @@ class Inputs:
         return Activations(values, self.labels("train")[:count], known)
 
     def _trunk(self, net: Net, network: Network) -> Extractor:
-        return frozen_extractor(net, network, "trunk", self.dataset.store, self.recipe.seed)
+        return frozen_extractor(net, network, "trunk", self.dataset.store)
 
     def _most(self, trunk: Extractor) -> int:
         """How many photos' activations memory can hold."""

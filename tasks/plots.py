@@ -121,7 +121,7 @@ def one_against_all(
         areas = ("", "")
         if name in named:
             one = tested[name]
-            known = in_legend(name)
+            known = in_legend(shortened(name))
             areas = (f"{known} {one.roc_auc:.3f}", f"{known} {one.average_precision:.3f}")
         left.plot(*roc(scores, is_class), label=areas[0], **style)
         right.plot(*precision_recall(scores, is_class), label=areas[1], drawstyle="steps-pre", **style)

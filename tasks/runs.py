@@ -51,9 +51,10 @@ class Ending:
 
 
 def terms(problem: Problem) -> str:
-    """One name for all that a problem's candidate is judged by, and decides by: costs, bars and questions."""
+    """One name for all that a candidate is judged by, decides by and says on its card, and does not learn."""
     parts = (problem.cost, problem.gate, problem.evaluate)
-    return durable.content_key(problem.name, *(part.model_dump() for part in parts))
+    said = (problem.purpose, problem.data.licence)
+    return durable.content_key(problem.name, *(part.model_dump() for part in parts), *said)
 
 
 def shadow_terms(problem: Problem) -> str:

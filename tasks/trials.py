@@ -46,7 +46,10 @@ def trials(problem: Problem, weights: Sequence[Pretrained], found: Sequence[Tria
     digests = {(one.backbone, one.sha256) for one in weights}
     usable = [one for one in found if (one.net.backbone, one.net.weights_sha256) in digests]
     named = [Trial(net, Tuning(rate)) for net, rate in product(nets, problem.train.rates)]
-    return tuple(dict.fromkeys([named[0], *usable, *named]))
+    # The problem's own network stands first, and of each network what was found: a budget that has time for
+    # one candidate takes that.
+    own = [one for one in usable if one.net == nets[0]]
+    return tuple(dict.fromkeys([*own, named[0], *usable, *named]))
 
 
 def write_found(store: Path, name: str, found: Sequence[Trial]) -> Path:

@@ -38,6 +38,12 @@ def test_a_write_on_a_full_disk_leaves_the_old_file_and_no_draft(tmp_path: Path)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_folder_that_is_not_there_is_told_by_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "no" / "folder" / "file"
+    with pytest.raises(FileNotFoundError, match=f"'{path}'"), durable.aside(path):
+        pass
+
+
 def test_a_private_file_stays_private_when_it_is_written_anew(tmp_path: Path) -> None:
     path = tmp_path / ".env"
     path.write_text("PAWLOOP_ADMIN_TOKEN=secret\n")

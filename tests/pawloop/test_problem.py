@@ -51,6 +51,7 @@ def test_an_unknown_key_names_the_nearest_known_one(tmp_path: Path) -> None:
         (GOOD + "[cost]\nmistake = { cat = 4 }\n", "is no matrix"),
         (GOOD + "[cost]\nmistake = { cat = { dog = nan } }\n", "finite number"),
         (GOOD + "[cost]\nask = inf\n", "finite number"),
+        (GOOD + "[cost]\nmistake = { cat = { dog = 1e200 } }\n", "less than or equal to 1000000000"),
         (GOOD + "[cost]\nask = 1000\n", "is dearer than any mistake (at most 1)"),
         (GOOD + "[gate]\nminimum_recal = 0.1\n", 'did you mean "minimum_recall"'),
         (GOOD + "[model]\nimage_size = 225\n", "multiple of 32"),
@@ -85,6 +86,13 @@ def test_a_source_by_hand_replaces_the_problems_own(tmp_path: Path) -> None:
     varied = problems.load(written(tmp_path, GOOD)).varied("/photos", "mobilenet_v2")
     assert varied.data.sources == ("/photos",)
     assert varied.model.backbone == "mobilenet_v2"
+
+
+def test_a_backbone_by_hand_is_none_that_the_champion_goes_on_with(tmp_path: Path) -> None:
+    known = problems.load(written(tmp_path, GOOD + '\n[model]\ninit = "champion"\n'))
+    assert known.varied("/photos").data.sources == ("/photos",)
+    with pytest.raises(ProblemFileError, match="keeps the champion's network"):
+        known.varied(backbone="mobilenet_v2")
 
 
 def test_a_backbone_by_hand_that_does_not_exist_is_told(tmp_path: Path) -> None:

@@ -100,6 +100,23 @@ def test_a_class_without_a_test_photo_is_not_judged() -> None:
     assert failed(absolute(evaluate(told(labels), labels, CLASSES, COSTS), FINE, Gate())) == []
 
 
+@pytest.mark.parametrize(("count", "photos", "right"), [(37, 4, 0.7), (100, 4, 0.8), (100, 8, 0.7)])
+def test_of_many_classes_the_unluckiest_refuses_in_at_most_one_night_in_twenty(
+    count: int, photos: int, right: float
+) -> None:
+    rng = np.random.default_rng(0)
+    one, refused = GOOD.classes["cat"], 0
+    for _ in range(200):
+        found = rng.binomial(photos, right, size=count)
+        update = {
+            str(n): one.model_copy(update={"recall": k / photos, "count": photos})
+            for n, k in enumerate(found)
+        }
+        night = judged_of(update).model_copy(update={"accuracy": found.mean() / photos})
+        refused += recall(night, 0.5).passed is False
+    assert refused <= 10
+
+
 def test_equally_good_classes_are_refused_in_at_most_one_night_in_a_hundred() -> None:
     rng = np.random.default_rng(0)
     one, refused = GOOD.classes["cat"], 0

@@ -13,7 +13,7 @@ from export.backbone import ARCHITECTURES, Network, pool
 from pawloop.errors import TrainingError
 from tasks import blend, finetune
 from tasks.calibrate import judged
-from tasks.finetune import Activations, FineTuning, Tuning
+from tasks.finetune import Activations, DivergedError, FineTuning, Tuning
 
 ARCHITECTURE = ARCHITECTURES["mobilenet_v3_small"]
 
@@ -99,6 +99,20 @@ def test_a_loss_that_is_no_number_ends_it_and_keeps_nothing(network: Network) ->
     with pytest.raises(TrainingError, match="diverged: the loss is not a number"):
         tuning.epoch(broken, activations(network, 48, 2))
     assert torch.equal(tuning.tuned(network).head.weight, before)
+
+
+def test_weights_that_break_in_an_epochs_last_step_leave_no_half_of_it(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tuning, photos = trained(network, 1e-4, epochs=0), activations(network, 64, 1)
+
+    def broken(_: FineTuning, validation: Activations) -> None:
+        raise DivergedError("the loss is not a number")
+
+    monkeypatch.setattr(FineTuning, "_judge", broken)
+    with pytest.raises(DivergedError):
+        tuning.epoch(photos, activations(network, 48, 2))
+    assert tuning.epochs == 0
 
 
 @pytest.mark.skipif(finetune.DEVICE != "cuda", reason="there is no GPU here")

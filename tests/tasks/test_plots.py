@@ -30,6 +30,17 @@ def test_classes_of_any_name_can_be_drawn() -> None:
     assert plots.confusion(np.eye(4, dtype=int).tolist(), ODD)
 
 
+def test_a_long_name_leaves_the_curves_their_room(figures: list[Figure]) -> None:
+    classes, labels = ("dog", "ж" * 80), np.array([0, 1] * 4)
+    probabilities = np.eye(2, dtype=np.float32)[labels] * 0.8 + 0.1
+    found = evaluate(Answers.of(probabilities), labels, classes, Costs(((0.0, 1.0), (1.0, 0.0)), ask=0.5))
+    plots.one_against_all(probabilities, labels, found)
+    (figure,) = figures
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    assert all(len(text.get_text()) < 32 for text in legend.get_texts())
+
+
 @pytest.mark.parametrize("scores", [[0.5] * 8, [0.9, 0.9, 0.9, 0.4, 0.4, 0.1, 0.1, 0.1]])
 def test_the_area_under_a_drawn_curve_is_the_one_that_the_legend_states(
     scores: list[float], figures: list[Figure]

@@ -166,6 +166,13 @@ def test_costs_and_bars_are_part_of_what_counts_as_nothing_new() -> None:
     assert runs.terms(plain) == runs.terms(problems.load("cat-vs-dog"))
 
 
+def test_what_the_card_says_is_part_of_it_too() -> None:
+    plain = problems.load("cat-vs-dog")
+    licensed = plain.model_copy(update={"data": plain.data.model_copy(update={"licence": "CC0-1.0"})})
+    named = plain.model_copy(update={"purpose": "Tells guests from pets."})
+    assert len({runs.terms(one) for one in (plain, licensed, named)}) == 3
+
+
 def test_a_verdict_holds_until_the_champion_changes(registry: Registry, tmp_path: Path) -> None:
     runs.end(tmp_path / "runs" / "20260101-000000-bbbb", CAUSE, Ending(UNSURE, champion=2))
     assert "cannot tell: 40 photos" in str(runs.known_result(tmp_path, registry, CAUSE, SHADOW))

@@ -7,10 +7,12 @@ import json
 import multiprocessing
 import signal
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -316,7 +318,7 @@ def test_of_features_that_the_time_did_not_suffice_for_those_done_are_kept(
     problem: Problem, dataset: Dataset, pretrained: Pretrained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     net = replace(recipes.plan(problem, [pretrained], 0).nets[0], image_size=160)
-    graph = extractors.frozen_extractor(net, net.network(pretrained, 2, 0), "embedding", dataset.store, 0)
+    graph = extractors.frozen_extractor(net, net.network(pretrained, 2, 0), "embedding", dataset.store)
     wanted = [features.Wanted(photo, 0) for photo in dataset.photos("train")]
     clock = itertools.count()
     monkeypatch.setattr(features.time, "monotonic", lambda: next(clock))
@@ -336,11 +338,11 @@ def test_a_damaged_part_or_graph_of_the_feature_store_is_made_anew(
     wanted = [features.Wanted(photo, 0) for photo in dataset.photos("test")]
 
     def made() -> NDArray[np.float16]:
-        graph = extractors.frozen_extractor(net, network, "embedding", dataset.store, 0)
+        graph = extractors.frozen_extractor(net, network, "embedding", dataset.store)
         return features.features(graph, dataset, wanted)
 
     whole = made()
-    key = extractors.frozen_extractor(net, network, "embedding", dataset.store, 0).key
+    key = extractors.frozen_extractor(net, network, "embedding", dataset.store).key
     [part] = (dataset.store / "features" / key).iterdir()
     part.write_bytes(part.read_bytes()[:-20])
     graph = dataset.store / "extractors" / f"{key}.onnx"
@@ -355,9 +357,9 @@ def test_another_decoder_or_library_makes_other_features(
 ) -> None:
     net = recipes.plan(problem, [pretrained], 0).nets[0]
     network = net.network(pretrained, 2, 0)
-    before = extractors.frozen_extractor(net, network, "embedding", dataset.store, 0).key
+    before = extractors.frozen_extractor(net, network, "embedding", dataset.store).key
     monkeypatch.setattr(extractors, "view_version", lambda: "of another Pillow")
-    assert extractors.frozen_extractor(net, network, "embedding", dataset.store, 0).key != before
+    assert extractors.frozen_extractor(net, network, "embedding", dataset.store).key != before
 
 
 def test_a_candidate_without_time_leaves_the_others_going_and_is_named(
@@ -401,6 +403,7 @@ def test_a_candidate_that_diverges_leaves_the_others_going_and_is_named(
     story = train.train(dataset, recipe, [pretrained], "one diverges").story
     assert [one["tuning"]["rate"] for one in story["candidates"] if one["tuning"]] == [1e-4]
     assert "the loss is not a number" in story["note"]
+    assert "no time" not in story["note"]
     diverging |= {1e-4}
     with pytest.raises(finetune.DivergedError):
         train.train(dataset, recipe, [pretrained], "all diverge")
@@ -424,22 +427,27 @@ def test_candidates_race_in_the_time_that_their_own_size_wants(
     assert race._admitted(cheap_first, pace, time.monotonic() + 400) == cheap_first
 
 
+@pytest.mark.parametrize("asked", ["auto", "always"])
 def test_what_a_killed_run_learnt_is_gone_on_with_on_a_machine_that_is_slower_now(
-    problem: Problem, dataset: Dataset, pretrained: Pretrained, monkeypatch: pytest.MonkeyPatch
+    problem: Problem,
+    dataset: Dataset,
+    pretrained: Pretrained,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: Literal["auto", "always"],
 ) -> None:
     monkeypatch.setattr(racer, "_MOST_EPOCHS", 2)
     monkeypatch.setattr(contest, "_GOOD_ENOUGH", 1.1)
-    auto = sections.Train(rates=(4e-4,), views=0, budget_s=600)
-    recipe = recipes.plan(problem.model_copy(update={"train": auto}), [pretrained], 0)
+    own = sections.Train(fine_tune=asked, rates=(4e-4,), views=0, budget_s=600)
+    recipe = recipes.plan(problem.model_copy(update={"train": own}), [pretrained], 0)
 
     def killed(stage: str, *_: int) -> None:
         if stage.startswith("fine-tuning"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train.train(dataset, recipe, [pretrained], "slower", killed)
+        train.train(dataset, recipe, [pretrained], f"slower {asked}", killed)
     monkeypatch.setattr(contest, "measured_pace", lambda *_: ("float32", 1e6))
-    story = train.train(dataset, recipe, [pretrained], "slower").story
+    story = train.train(dataset, recipe, [pretrained], f"slower {asked}").story
     assert [one["epochs"] for one in story["candidates"] if one["name"] == "fine-tuned"] == [2]
 
 
@@ -480,6 +488,13 @@ def test_the_worse_half_stops_after_each_round_also_when_the_race_is_killed_in_o
     assert files[0] == files[1]
 
 
+def test_the_bank_knows_some_photos_of_each_class() -> None:
+    many = [SimpleNamespace(id=f"{n:03d}", label="cat" if n < 600 else "fox") for n in range(603)]
+    chosen = variants._of_each_class(many, 500)  # type: ignore[arg-type]  # it looks at labels alone
+    assert Counter(one.label for one in chosen) == {"cat": 497, "fox": 3}
+    assert chosen[0].id == "000"
+
+
 def test_what_a_search_found_is_tried_before_the_problems_other_candidates(
     problem: Problem, dataset: Dataset, pretrained: Pretrained
 ) -> None:
@@ -490,6 +505,8 @@ def test_what_a_search_found_is_tried_before_the_problems_other_candidates(
     found = trials.read_found(dataset.store, "drawn")
     assert found == (better, foreign)
     assert recipes.plan(problem, [pretrained], 0, found).trials == (own[0], better, *own[1:])
+    tuned = replace(better, net=own[0].net)  # by this a budget for one candidate takes it
+    assert recipes.plan(problem, [pretrained], 0, [tuned]).trials == (tuned, *own)
     assert trials.read_found(dataset.store, "another problem") == ()
 
 
