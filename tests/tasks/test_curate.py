@@ -47,7 +47,7 @@ TROUBLE = {
     "cut.jpg": (photo(60)[:900], "truncated", "image file is truncated"),
     "text.jpg": (b"this is a text", "unreadable", "not an image"),
     "empty.jpg": (b"", "unreadable", "0 bytes"),
-    "bomb.png": (png_header(50_000, 50_000), "unreadable", "too large to decode"),
+    "bomb.png": (png_header(50_000, 50_000), "unreadable", "more pixels than the limit of 50,000,000"),
     "small.jpg": (photo(61, (31, 64)), "too small", "31 x 64 pixels; [data] smallest_side asks for 32"),
     "film.gif": (film(), "animated", '2 frames; [data] animated = "first-frame"'),
     "flat.png": (flat(), "blank", "one colour"),
