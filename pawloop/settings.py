@@ -20,8 +20,6 @@ from pawloop.errors import SettingsError
 from pawloop.paths import expanded
 
 PREFIX = "PAWLOOP_"
-
-
 _PILLOWS_PIXELS = 178_956_970  # of an image past which Pillow opens none, whatever it is asked
 
 

@@ -140,8 +140,10 @@ class SameOrigin:
 
 
 def hosts(settings: Settings) -> frozenset[str] | None:
-    """The names by which pages may call; None for any, where a key is wanted, or
-    everybody is welcome and no names are given."""
+    """The names by which pages may call; None for any.
+
+    Any may where a key is wanted, or where everybody is welcome and no names are given.
+    """
     if settings.api_keys or (settings.open and not settings.hosts):
         return None
     return frozenset(_name(entry.strip().rpartition("//")[2]) for entry in settings.hosts.split(","))

@@ -28,7 +28,7 @@ logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 # curl sends --data-binary under the name of a form, and a form without files is of no use here.
 _RAW: Final = ("application/octet-stream", "application/x-www-form-urlencoded")
-_PARSED_ON_THE_LOOP_BYTES: Final = 1 << 18  # about a millisecond; more is parsed on a thread of its own
+_PARSED_ON_THE_LOOP_BYTES: Final = 1 << 18  # a millisecond, or 60 of very many parts; more goes to a thread
 
 _MAX_PARTS: Final = 2 * MAX_PHOTOS  # a file each, and what a client adds to it
 _SMALL_BYTES: Final = 1 << 16

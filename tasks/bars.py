@@ -60,7 +60,7 @@ def recall(evaluation: Evaluation, least: float) -> Bar:
     more = f" and {len(poor) - _NAMED} more" if len(poor) > _NAMED else ""
     return Bar(
         name=f"recall of {', '.join(poor[:_NAMED])}{more}" if poor else "recall of each class",
-        asked=f"not shown below {least:g}",
+        asked=f"not shown below {least:g} by more than chance",
         got=("" if poor else "lowest: ") + "; ".join(told) + more,
         passed=not poor,
     )
