@@ -137,7 +137,7 @@ class AsyncClient:
 
     async def predict(self, photo: Photo) -> Prediction:
         """As Client.predict."""
-        content = await asyncio.to_thread(encoded, photo)
+        content = photo if isinstance(photo, bytes) else await asyncio.to_thread(encoded, photo)
         waits = _waits(self._attempts)
         while True:
             outcome: _Outcome

@@ -4,8 +4,7 @@ import base64
 import gzip
 import json
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from serve.loading import Runs, Serving
-from serve.spread import Spread
+from serve.loading import Serving
+from serve.spread import Spread, _Way
 from tests import published
 from tests.serve.running import Running, running, settings
 
@@ -228,11 +227,11 @@ def test_long_answers_hold_every_value(client: httpx.Client) -> None:
 def test_what_comes_alone_may_use_all_cores(
     client: httpx.Client, server: Running, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    used: list[Serving] = []
+    used: list[_Way] = []
 
     def given(model: Spread, *, is_alone: bool) -> Serving:
-        used.append(replace(model.serving, session=_Watched(model.serving.session)))
-        return used[-1]
+        used.append(_Way.of(model.serving, model.serving.session))
+        return used[-1].serving
 
     monkeypatch.setattr(Spread, "choose", given)
     photo = base64.b64encode(published.photo("red")).decode()
@@ -242,19 +241,7 @@ def test_what_comes_alone_may_use_all_cores(
     call = _image(name=name, datatype=datatype, shape=shape, data=data)
     assert client.post(f"{MODEL}/infer", json=call).status_code == 200
     (one,) = used
-    assert isinstance(one.session, _Watched)
-    assert one.session.runs == 1
-
-
-class _Watched:
-    def __init__(self, session: Runs) -> None:
-        self.outputs, self.runs, self._session = session.outputs, 0, session
-
-    def run(
-        self, images: NDArray[np.uint8], outputs: Sequence[str] | None = None
-    ) -> dict[str, NDArray[np.float32]]:
-        self.runs += 1
-        return self._session.run(images, outputs)
+    assert len(one.timed.seconds) == 1
 
 
 def test_more_photos_than_any_request_may_have_are_refused_before_they_are_looked_at(
