@@ -65,7 +65,13 @@ from tasks.weights import Pretrained
 CONFIRM_S = 60.0
 
 
-@flow(name="retrain", on_failure=[run.announce], on_crashed=[run.announce], validate_parameters=True)
+@flow(
+    name="retrain",
+    on_failure=[run.announce, run.name_by_end],
+    on_crashed=[run.announce, run.name_by_end],
+    on_cancellation=[run.name_by_end],
+    validate_parameters=True,
+)
 def retrain(
     problem: str | None = None,
     source: str | None = None,
@@ -300,4 +306,4 @@ def finish_left_over(store: Path, registry: Registry, server_url: str) -> None:
 
 def _before(dataset: Dataset) -> Dataset | None:
     older = [v for v in manifest.versions(dataset.store, dataset.name) if v.id != dataset.id]
-    return older[-1] if older else None
+    return manifest.comparable(older, dataset.facts()["sources"])

@@ -21,17 +21,20 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 
 from flows.stack import FOLDER
-from pawloop import durable, running, settings
+from pawloop import directly, durable, running, settings
 from pawloop.errors import PawloopError
 from pawloop.problem import Problem
 from pawloop.settings import Settings
 from tasks import experiments
 
 _EXPERIMENTS = 100
+_SEPARATOR = " · "
+_RUNNING = "running"
 
 
 def loaded() -> Settings:
     """The settings, as in the folder where somebody started the stack; a worker's runs begin elsewhere."""
+    directly.bypass_proxy()
     os.chdir(os.environ.get(FOLDER, "."))
     return settings.load()
 
@@ -43,9 +46,9 @@ def only_one(store: Path, problem: Problem, what: str = "retrain") -> Iterator[N
     what: the flow; a search and a retrain may run side by side, two of a kind may not.
     Raises BusyError that names the holder.
     """
-    rename(problem, "running")
+    shown = rename(problem, _RUNNING)
     name = problem.name if what == "retrain" else f"{problem.name}.{what}"
-    with durable.lock(running.run_lock(store, name), f"{what} run {runtime.flow_run.name}"):
+    with durable.lock(running.run_lock(store, name), f"{what} run {shown}"):
         yield
 
 
@@ -55,18 +58,35 @@ def alone_with_photos(store: Path, problem: Problem) -> Iterator[None]:
     path = running.run_lock(store, f"{problem.name}.photos")
     if runtime.flow_run.id and (holder := durable.holder(path)):
         get_run_logger().info("Waiting for the photos, which %s has", holder)
-    with durable.lock(path, f"run {runtime.flow_run.name}", wait=True):
+    with durable.lock(path, f"run {_named(problem, _RUNNING)}", wait=True):
         yield
 
 
-def rename(problem: Problem, what: str) -> None:
-    """Name the run after its problem and how far it is, and tag it with the problem."""
-    run_id = runtime.flow_run.id
-    if run_id is None:
-        return
+def rename(problem: Problem, what: str) -> str:
+    """Name the run after its problem and how far it is, and tag it with the problem; the name."""
+    run_id, name = runtime.flow_run.id, _named(problem, what)
+    if run_id is not None:
+        with get_client(sync_client=True) as client:
+            tags = sorted({*(runtime.flow_run.tags or []), problem.name})
+            client.update_flow_run(run_id, name=name, tags=tags)
+    return name
+
+
+def name_by_end(
+    flow: Flow[..., Any],  # noqa: ARG001  (Prefect calls hooks by names; Any: its generics)
+    flow_run: FlowRun,
+    state: State[Any],
+) -> None:
+    """Let a run that ended without a word of its own no longer be called a running one."""
     with get_client(sync_client=True) as client:
-        tags = sorted({*(runtime.flow_run.tags or []), problem.name})
-        client.update_flow_run(run_id, name=f"{problem.name} · {what}", tags=tags)
+        name = client.read_flow_run(flow_run.id).name
+        if name.endswith(_SEPARATOR + _RUNNING):
+            ended = name.removesuffix(_RUNNING) + (state.name or state.type.value).lower()
+            client.update_flow_run(flow_run.id, name=ended)
+
+
+def _named(problem: Problem, what: str) -> str:
+    return f"{problem.name}{_SEPARATOR}{what}"
 
 
 def ended(problem: Problem, how: str, message: str) -> State[None]:

@@ -31,6 +31,7 @@ from tasks import place
 from tasks.example import example
 
 _READY_S = 90.0
+_LET_GO_S = 10.0
 
 
 def up(settings: Settings) -> int:
@@ -40,14 +41,35 @@ def up(settings: Settings) -> int:
     problem that cannot be read: all before anything is started.
     """
     spec = problems.load(settings.problem)
-    require_store(settings.store)
-    with running.noted(settings):
-        return _run(settings, spec.name)
-
-
-def _run(settings: Settings, name: str) -> int:
-    stack.check_ports(settings)
+    require_free(settings)
     environment = stack.environment(settings)
+    with running.noted(settings, environment[stack.MARK]):
+        return _run(settings, spec.name, environment)
+
+
+def require_free(settings: Settings) -> None:
+    """Raise ServerError for a taken port, BusyError where the store has a stack already.
+
+    What is left of a stack whose own process was killed is ended first.
+    """
+    require_store(settings.store)
+    mark = running.orphaned(settings)
+    if mark is not None:
+        _say("Ending what is left of a stack that was killed …")
+        stack.end_all(mark)
+        _await_the_lock(settings)
+    with running.noted(settings):
+        stack.check_ports(settings)
+
+
+def _await_the_lock(settings: Settings) -> None:
+    """Honcho's own processes have the lock, too, and end a moment after what they ran."""
+    deadline = time.monotonic() + _LET_GO_S
+    while running.orphaned(settings) is not None and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _run(settings: Settings, name: str, environment: dict[str, str]) -> int:
     os.environ.update(environment)
     manager = Manager(_Lines(sys.stdout))
     for part, command in parse_procfile((stack.TREE / "Procfile").read_text()).processes.items():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import os
 import signal
@@ -18,14 +19,15 @@ from typing import Annotated, Any
 
 import typer
 
+from pawloop import directly, running
 from pawloop import problem as problems
-from pawloop import running
 from pawloop import settings as machine
 from pawloop.cli_data import data
 from pawloop.cli_experiments import experiments
 from pawloop.cli_models import models
 from pawloop.errors import PawloopError, ProblemFileError, SettingsError, SourceError
 from pawloop.paths import expanded
+from pawloop.registry import name_of
 from pawloop.sections import LARGEST_SEED
 from pawloop.terminal import Json, ProblemName, bar, line, out, print_json, talk
 
@@ -49,6 +51,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files need be no text at all
             stream.reconfigure(errors="backslashreplace")
+    directly.bypass_proxy()
     try:
         app()
     except PawloopError as error:
@@ -75,16 +78,18 @@ def _complain(text: str) -> None:
 @app.command()
 def up(
     photos: Annotated[str, typer.Option(help="Your photos, a folder or zip with a folder per class.")] = "",
+    name: Annotated[str, typer.Option(help="Of their problem; else the folder's.")] = "",
 ) -> None:
     """Start everything in the foreground: Prefect, its worker, the inference server, a first model.
 
     Example: `pawloop up --photos ~/photos`
     """
-    from flows.up import up as start
+    from flows import up as stack
 
     if photos:
-        _take(photos)
-    sys.exit(start(machine.load()))
+        stack.require_free(machine.load())  # or a refused start would leave another problem behind
+        _take(photos, name)
+    sys.exit(stack.up(machine.load()))
 
 
 @app.command()
@@ -182,7 +187,7 @@ def predict(
     from pawloop.answers import answer_all
 
     settings = machine.load()
-    name = problems.load(problem or settings.problem).name
+    name = name_of(settings.store, problem or settings.problem)
     failed = 0
     with bar("photos", beside_results=True) as counted:
         for done, (path, answer) in enumerate(answer_all(photos, settings, name, url, api_key or None), 1):
@@ -298,8 +303,8 @@ def _told(state: Any) -> None:  # Any: a Prefect state, which is imported late
 
 
 def _say_answer(path: Path, answer: dict[str, Any], as_json: bool) -> None:  # Any: JSON's values
-    if as_json:
-        print_json({"photo": str(path), **answer})
+    if as_json:  # a line each, since there may be thousands
+        typer.echo(json.dumps({"photo": str(path), **answer}, ensure_ascii=False))
     elif "error" in answer:
         talk.print(f"{path}: {answer['error']}", style="red", markup=False, soft_wrap=True)
     else:
@@ -307,11 +312,11 @@ def _say_answer(path: Path, answer: dict[str, Any], as_json: bool) -> None:  # A
         line(f"{path}: {answer['label']} {answer['probability']:.1%}{doubt}")
 
 
-def _take(photos: str) -> None:
+def _take(photos: str, name: str) -> None:
     """Make photos the problem of this folder: a problem file, and its name in `.env`."""
     from tasks.formulate import formulate
 
-    name = problems.slug(expanded(photos).resolve().stem)
+    name = name or problems.slug(expanded(photos).resolve().stem)
     path = formulate(name, photos, machine.load().store.resolve())
     file = Path(".env")
     kept = file.read_text(encoding="utf-8").splitlines() if file.exists() else []

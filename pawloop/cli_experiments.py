@@ -13,6 +13,7 @@ import typer
 
 from pawloop import problem as problems
 from pawloop import settings as machine
+from pawloop.registry import name_of
 from pawloop.terminal import Json, ProblemName, bar, line, print_json, table, talk
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def _found(problem: str | None) -> list[Experiment]:
     from tasks.experiments import experiments as found
 
     settings = machine.load()
-    return found(settings.store, problems.load(problem or settings.problem).name)
+    return found(settings.store, name_of(settings.store, problem or settings.problem))
 
 
 def _cell(value: object) -> str:

@@ -10,10 +10,9 @@ from typing import Annotated
 
 import typer
 
-from pawloop import problem as problems
 from pawloop import settings as machine
 from pawloop.errors import RegistryError
-from pawloop.registry import Aliases, Registry, Version, names
+from pawloop.registry import Aliases, Registry, Version, name_of
 from pawloop.terminal import Json, ProblemName, out, print_json, table, talk
 
 models = typer.Typer(help="The registry of model versions: who serves, who served, what each is.")
@@ -122,6 +121,4 @@ def _facts(version: Version, aliases: Aliases) -> dict[str, object]:
 
 def _registry(problem: str | None) -> Registry:
     settings = machine.load()
-    wanted = problem or settings.problem
-    name = wanted if wanted in names(settings.store) else problems.load(wanted).name
-    return Registry(settings.store, name)
+    return Registry(settings.store, name_of(settings.store, problem or settings.problem))

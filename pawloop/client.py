@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from pawloop import directly
 from pawloop.errors import PhotoError, PhotoFormatError, PhotoTooLargeError, ServerError, UnreachableError
 from pawloop.image import DECODER_ERRORS
 
@@ -69,7 +70,7 @@ class Client:
     ) -> None:
         """attempts: how often a photo is sent while the server is overloaded or cannot be reached."""
         self._attempts = attempts
-        self._http = httpx.Client(base_url=_address(url), headers=_headers(api_key), timeout=timeout_s)
+        self._http = httpx.Client(**_way(url, api_key, timeout_s))
 
     def predict(self, photo: Photo) -> Prediction:
         """What is on a photo: a path, an image file's bytes, a Pillow image or pixels [H, W, 3].
@@ -133,7 +134,7 @@ class AsyncClient:
     ) -> None:
         """As Client."""
         self._attempts = attempts
-        self._http = httpx.AsyncClient(base_url=_address(url), headers=_headers(api_key), timeout=timeout_s)
+        self._http = httpx.AsyncClient(**_way(url, api_key, timeout_s))
 
     async def predict(self, photo: Photo) -> Prediction:
         """As Client.predict."""
@@ -221,6 +222,17 @@ def encoded(photo: Photo) -> bytes:
     except DECODER_ERRORS as error:
         raise PhotoError(f"this Pillow image cannot be read: {error}") from None
     return file.getvalue()
+
+
+def _way(url: str, api_key: str | None, timeout_s: float) -> dict[str, Any]:  # Any: httpx's own
+    """How a server is reached: this very machine without any proxy that the environment names."""
+    address = _address(url)
+    return {
+        "base_url": address,
+        "headers": _headers(api_key),
+        "timeout": timeout_s,
+        "trust_env": not directly.is_here(address.host),
+    }
 
 
 def _address(url: str) -> httpx.URL:

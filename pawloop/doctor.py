@@ -27,7 +27,7 @@ from pawloop.errors import JournalError, PawloopError, nearest
 from pawloop.journal import Journal
 from pawloop.paths import expanded
 from pawloop.problem import Problem
-from pawloop.registry import Registry
+from pawloop.registry import Registry, names
 from pawloop.sections import is_path
 from pawloop.settings import PREFIX, Settings
 
@@ -66,12 +66,11 @@ def examine(
             require_usable(settings)
     except PawloopError as error:
         findings.append(Finding("bad", f"the server does not start: {error}"))
-    try:
-        problem = problems.load(name or settings.problem)
-    except PawloopError as error:
-        return [*findings, Finding("bad", str(error))]
-    findings.append(Finding("good", f"problem {problem.name}: {', '.join(problem.classes)}"))
-    return [*findings, *_photos(problem), *_model(settings, problem), *_servers(running.beside(settings))]
+    found, wanted = _problem(settings, name or settings.problem)
+    findings += found
+    if wanted is None:
+        return findings
+    return [*findings, *_model(settings, wanted), *_servers(running.beside(settings))]
 
 
 def _python() -> Finding:
@@ -139,9 +138,9 @@ def _existing(path: Path) -> Path:
 def _journal(settings: Settings) -> Iterator[Finding]:
     if settings.journal_url is None:
         yield Finding("told", "the journal is off: no answer is noted, and no correction taken")
-    elif settings.journal:
+    elif settings.journal or settings.store.is_dir():
         try:
-            _require_journal(settings.journal)
+            _require_journal(settings.journal_url)
         except JournalError as error:
             yield Finding("bad", str(error))
         else:
@@ -159,6 +158,19 @@ def _require_journal(url: str) -> None:
         raise JournalError(f"the journal {file} cannot be made: this user may write no file into {existing}")
 
 
+def _problem(settings: Settings, wanted: str) -> tuple[list[Finding], str | None]:
+    """What is to say of a problem and its photos, and its name; none where nobody knows it."""
+    try:
+        problem = problems.load(wanted)
+    except PawloopError as error:
+        if settings.store.is_dir() and wanted in names(settings.store):
+            told = f"{wanted} has no problem file here, so its model can be served and not trained again"
+            return [Finding("told", told)], wanted
+        return [Finding("bad", str(error))], None
+    good = Finding("good", f"problem {problem.name}: {', '.join(problem.classes)}")
+    return [good, *_photos(problem)], problem.name
+
+
 def _photos(problem: Problem) -> Iterator[Finding]:
     for source in problem.data.sources:
         if not is_path(source):
@@ -169,21 +181,21 @@ def _photos(problem: Problem) -> Iterator[Finding]:
             yield Finding("bad", f"{source}: no such folder or file; correct [data] sources")
 
 
-def _model(settings: Settings, problem: Problem) -> Iterator[Finding]:
+def _model(settings: Settings, name: str) -> Iterator[Finding]:
     if settings.store.is_file():
         return
-    registry = Registry(settings.store, problem.name)
+    registry = Registry(settings.store, name)
     try:
         champion = registry.champion()
     except PawloopError as error:
         yield Finding("bad", str(error))
         return
-    training = durable.holder(running.run_lock(settings.store.resolve(), problem.name))
+    training = durable.holder(running.run_lock(settings.store.resolve(), name))
     if champion is None and training:
-        yield Finding("told", f"{problem.name} has no model yet; its training is under way: {training}")
+        yield Finding("told", f"{name} has no model yet; its training is under way: {training}")
         return
     if champion is None:
-        yield Finding("told", f"{problem.name} has no model yet; `pawloop retrain` makes the first")
+        yield Finding("told", f"{name} has no model yet; `pawloop retrain` makes the first")
         return
     accuracy = champion.card.metrics["float32"]["accuracy"]
     yield Finding("good", f"champion: version {champion.number}, accuracy {accuracy:.4f}, files whole")

@@ -6,9 +6,9 @@ and the folder of kept photos. Knows nothing about threads, servers or what is l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -23,7 +23,6 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    and_,
     create_engine,
     event,
     func,
@@ -183,11 +182,10 @@ class Journal:
     def paired(self, model: str, champion: int, challenger: int, since: datetime) -> Iterator[Paired]:
         """What two versions answered to the same photos since a time, oldest first, a photo once."""
         mine, theirs = _predictions.alias("mine"), _predictions.alias("theirs")
-        newest = select(func.max(_labels.c.number)).group_by(_labels.c.prediction_id)
+        words = {one.prediction.photo_id: one.label for one in by_photo(self.labelled(model))}
         query = (
-            select(*_named(mine, "mine"), *_named(theirs, "theirs"), *_named(_labels, "label"))
+            select(*_named(mine, "mine"), *_named(theirs, "theirs"))
             .select_from(_pairs(mine, theirs))
-            .outerjoin(_labels, and_(_labels.c.prediction_id == theirs.c.id, _labels.c.number.in_(newest)))
             .where(*_between(mine, theirs, model, champion, challenger, since))
             .order_by(theirs.c.at, theirs.c.id)
         )
@@ -199,8 +197,7 @@ class Journal:
                 seen.add(row["mine_photo_id"])
                 first = Prediction(**{name: row[f"theirs_{name}"] for name in Prediction.__slots__})
                 second = Prediction(**{name: row[f"mine_{name}"] for name in Prediction.__slots__})
-                word = {name: row[f"label_{name}"] for name in Label.__slots__}
-                yield Paired(first, second, None if row["label_number"] is None else Label(**word))
+                yield Paired(first, second, words.get(first.photo_id))
 
     def paired_count(self, model: str, champion: int, challenger: int, since: datetime) -> int:
         """How many photos `paired` would give."""
@@ -276,6 +273,21 @@ class Journal:
                 f"the journal {self._where} cannot be used: {reason}; see that the disk has room and the "
                 "folder can be written, or set PAWLOOP_JOURNAL"
             ) from error
+
+
+def by_photo(found: Iterable[Labelled]) -> list[Labelled]:
+    """Of each photo the newest label, whichever answer it is about; `found` is the oldest first.
+
+    It is `audit` only where all of them were, and its bytes are there if any answer kept them.
+    """
+    newest: dict[str, Labelled] = {}
+    for one in found:
+        id = one.prediction.photo_id
+        before = newest.get(id, one)
+        why = one.label.why if before.label.why == "audit" else before.label.why
+        is_kept = one.prediction.is_kept or before.prediction.is_kept
+        newest[id] = Labelled(replace(one.prediction, is_kept=is_kept), replace(one.label, why=why))
+    return list(newest.values())
 
 
 def _identities(file: Path | None) -> dict[Path, tuple[int, int] | None]:

@@ -167,10 +167,12 @@ def _checked(value: dict[str, Any], where: str) -> Problem:  # Any: TOML's value
 
 
 def _explain(where: str, item: Any) -> str:  # Any: pydantic's ErrorDetails, a partial TypedDict
-    *sections, key = [str(part) for part in item["loc"]] or [""]
+    *sections, key = [str(part) for part in item["loc"] if isinstance(part, str)] or [""]
     place = f"{where}:" + (f" [{'.'.join(sections)}]" if sections else "")
     if item["type"] == "extra_forbidden":
         return f'{place} has an unknown key "{key}"{nearest(key, _known_keys(sections))}'
+    if item["type"] == "missing" and isinstance(item["loc"][-1], int):
+        return f"{place} {key} takes {item['loc'][-1] + 1} values or more; add what lacks"
     if item["type"] == "missing":
         return f'{place} lacks the key "{key}"; add it'
     message = item["msg"].removeprefix("Value error, ")

@@ -19,8 +19,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pawloop import durable
+from pawloop import problem as problems
 from pawloop.card import Card, Verdict
-from pawloop.errors import DamagedVersionError, RegistryError
+from pawloop.errors import DamagedVersionError, ProblemFileError, RegistryError
 
 _HISTORY_KEPT = 1000
 
@@ -79,7 +80,10 @@ class Version:
     def shadow(self) -> Verdict | None:
         """What was found when it answered live photos beside the champion, if it ever did."""
         path = self.folder / "shadow.json"
-        return Verdict.model_validate_json(path.read_bytes()) if path.exists() else None
+        try:
+            return Verdict.model_validate_json(path.read_bytes()) if path.exists() else None
+        except (OSError, ValidationError) as error:
+            raise DamagedVersionError(f"{path}: cannot be read ({error}); remove or restore it") from None
 
     def _reason(self, name: str) -> str | None:
         path = self.folder / name
@@ -283,6 +287,21 @@ def names(store: Path) -> list[str]:
     """Names of all models in a store."""
     root = store / "models"
     return sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+
+
+def name_of(store: Path, problem: str) -> str:
+    """The model's name that a problem's name or file means; one that the store knows needs no file.
+
+    Raises ProblemFileError where there is neither.
+    """
+    known = names(store)
+    if problem in known:
+        return problem
+    try:
+        return problems.load(problem).name
+    except ProblemFileError as error:
+        held = f"\nThe store {store} holds models of: {', '.join(known)}" if known else ""
+        raise ProblemFileError(f"{error}{held}") from None
 
 
 def read_card(folder: Path) -> Card:

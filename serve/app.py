@@ -6,6 +6,7 @@ A table of contents. Knows nothing about sockets; `serve.run` starts it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -16,8 +17,8 @@ import anyio.to_thread
 from fastapi import FastAPI
 
 from pawloop import problem
-from pawloop.problem import Problem
-from pawloop.registry import Registry
+from pawloop.errors import ProblemFileError
+from pawloop.registry import Registry, name_of, names
 from pawloop.settings import Settings
 from serve import access, feedback, health, infer, metrics, models, page, predict, problems, v2
 from serve.afterwards import Afterwards
@@ -43,13 +44,13 @@ def create_app(settings: Settings, head_start: HeadStart | None = None) -> FastA
 
     Raises ProblemFileError when there is no such problem, ServerError for unusable API keys.
     """
-    served = problem.load(settings.problem)
+    name = name_of(settings.store, settings.problem)
     app = Application(
         has_keys=settings.api_keys is not None,
         title="Pawloop",
         version=_version(),
         description=_ABOUT,
-        lifespan=_lifespan(settings, served, head_start),
+        lifespan=_lifespan(settings, name, head_start),
         docs_url=None,
         redoc_url=None,
     )
@@ -64,7 +65,7 @@ def create_app(settings: Settings, head_start: HeadStart | None = None) -> FastA
 
 
 def _lifespan(
-    settings: Settings, served: Problem, head_start: HeadStart | None
+    settings: Settings, name: str, head_start: HeadStart | None
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Live]]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Live]]:
@@ -72,16 +73,16 @@ def _lifespan(
         recorder = Recorder(settings)
         shadow = Shadow(engine, recorder, settings.max_pixels)
         counts = metrics.Metrics()
-        registry = Registry(settings.store, served.name)
+        registry = Registry(settings.store, name)
         watcher = Watcher(registry, engine, shadow, settings, counts.served, counts.refused, head_start)
         parts = (registry, engine, watcher, recorder, shadow, counts, Afterwards())
-        live = Live(settings, served.classes, *parts)
+        live = Live(settings, _classes(settings), *parts)
         app.state.live = live
         expiring = asyncio.create_task(_expire(engine))
         try:
             await anyio.to_thread.run_sync(watcher.start)
             if not engine.has_model:
-                log.warning("%s: %s", served.name, engine.lack)
+                log.warning("%s: %s%s", name, engine.lack, _others(settings, name))
             yield {"live": live}  # for connections, which know no application
         finally:
             expiring.cancel()
@@ -91,6 +92,19 @@ def _lifespan(
             recorder.stop()
 
     return lifespan
+
+
+def _classes(settings: Settings) -> tuple[str, ...]:
+    """Those of the problem file; none where the store knows the model without one."""
+    with contextlib.suppress(ProblemFileError):
+        return problem.load(settings.problem).classes
+    return ()
+
+
+def _others(settings: Settings, name: str) -> str:
+    """Which models the store holds in the place of one that has no version."""
+    held = [one for one in names(settings.store) if one != name]
+    return f"; {settings.store} holds {', '.join(held)}: name one by PAWLOOP_PROBLEM" if held else ""
 
 
 async def _expire(engine: Engine) -> None:

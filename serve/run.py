@@ -18,8 +18,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
-from pawloop import durable, problem
+from pawloop import durable
 from pawloop.errors import ServerError
+from pawloop.registry import name_of
 from pawloop.session import require_provider
 from pawloop.settings import Settings
 from serve import calls, loading, memory
@@ -51,7 +52,7 @@ def run(
     take_descriptors()
     ending = _Ending()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
-    name = problem.load(settings.problem).name
+    name = name_of(settings.store, settings.problem)
     require_startable(settings, is_local=uds is not None)
     with listening_at(uds) if uds else closing(listen(settings.host, settings.port)) as listener:
         head_start = loading.HeadStart(settings, name)

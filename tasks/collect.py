@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -169,12 +170,17 @@ class _Gathering:
     def _taken(self, offer: Offer) -> dict[str, Any] | str:
         """The file's content as a row of TAKEN, or why it cannot be read."""
         try:
-            size = offer.size if offer.path is None else os.stat(offer.path).st_size  # noqa: PTH116
+            size = offer.size
+            if offer.path is not None:
+                found = os.stat(offer.path)  # noqa: PTH116
+                if not stat.S_ISREG(found.st_mode):
+                    return "no regular file"
+                size = found.st_size
             if size is not None and size > _LARGEST_BYTES:
                 return f"more than {_LARGEST_BYTES >> 20} MiB is no photo"
             content = offer.read()
-        except OSError as error:
-            return error.strerror or str(error)
+        except (OSError, ValueError) as error:  # of a name that no file can have
+            return getattr(error, "strerror", None) or str(error)
         id = photo_id(content)
         if offer.path is not None and not self._copies:
             location, stored = location_of(Path(offer.path), self._store), id

@@ -21,7 +21,7 @@ from pawloop.problem import Problem
 from tasks import verdict
 from tasks.doubted import doubted
 from tasks.look import Place, joined, looks
-from tasks.manifest import KEPT, Dataset, versions
+from tasks.manifest import KEPT, Dataset, comparable, versions
 from tasks.measured import Memory
 from tasks.store import growing, store_errors, told, write
 from tasks.verdict import Past
@@ -81,20 +81,9 @@ def _measure_news(table: pa.Table, store: Path, memory: Memory, on_progress: Pro
 
 def _past(store: Path, problem: Problem, rules: verdict.Rules) -> Past:
     """What the newest version of these sources holds, and the labels doubted by it or before it."""
-    before = versions(store, problem.name)
-    if not before:
+    chosen = comparable(versions(store, problem.name), problem.data.sources)
+    if chosen is None:
         return Past()
-    sources = set(problem.data.sources)
-
-    def newest(fits: Callable[[set[str]], bool]) -> Dataset | None:
-        return next((one for one in reversed(before) if fits(set(one.facts()["sources"]))), None)
-
-    # Not simply the newest: one of other photos, by `--source` for once, says nothing of these.
-    chosen = (
-        newest(lambda theirs: theirs == sources)
-        or newest(lambda theirs: not sources.isdisjoint(theirs))
-        or before[-1]
-    )
     last = Dataset.open(store, problem.name, chosen.id)
     rows = last.rows(["id", "label", "verdict", "reason", "side"])
     held = rows.filter(pc.equal(rows["verdict"], KEPT))["id"]

@@ -34,10 +34,10 @@ def listed(
 def html(dataset: Dataset, kept: pa.Table, found: Sequence[Suspect]) -> str:
     """A section of a page: how many, their photos, and a table."""
     if not found:
-        return report.paragraph(sentence(found))
+        return report.paragraph(sentence(dataset, kept, found))
     picture = sheets.sheet(dataset, _places(kept, found[:_SHOWN]), 96, 8)
     return (
-        report.paragraph(sentence(found))
+        report.paragraph(sentence(dataset, kept, found))
         + report.figure(sheets.jpeg_url(picture), "The most doubtful labels, the worst first")
         + report.table(_HEADER, _rows(kept, found[:_SHOWN]))
     )
@@ -45,7 +45,7 @@ def html(dataset: Dataset, kept: pa.Table, found: Sequence[Suspect]) -> str:
 
 def markdown(dataset: Dataset, kept: pa.Table, found: Sequence[Suspect], room_bytes: int) -> str:
     """The same for an artifact, without the photos where they would not fit."""
-    text = f"\n\n**Suspected wrong labels.** {sentence(found)}"
+    text = f"\n\n**Suspected wrong labels.** {sentence(dataset, kept, found)}"
     if not found:
         return text
     some = found[:_SHOWN_IN_SUMMARY]
@@ -55,16 +55,23 @@ def markdown(dataset: Dataset, kept: pa.Table, found: Sequence[Suspect], room_by
     return text + (drawn if len((text + drawn).encode()) < room_bytes else "")
 
 
-def sentence(found: Sequence[Suspect]) -> str:
-    """How many there are, and what to do about them."""
+def sentence(dataset: Dataset, kept: pa.Table, found: Sequence[Suspect]) -> str:
+    """How many there are, and what to do about them. Only photos to learn from are ever set aside."""
     if not found:
         return "None: every photo looks most like those of its own class."
-    sure = sum(one.is_confident for one in found)
-    return (
-        f"{len(found):,} photos look more like another class than like their own; of {sure:,} the label is "
-        'held for wrong. Move what is wrong into its right folder. [data] wrong_labels = "set-aside" takes '
-        f"those {sure:,} out of the next version."
+    sides = [kept["side"][one.row].as_py() for one in found if one.is_confident]
+    taught = sides.count("train")
+    told = (
+        f"{len(found):,} photos look more like another class than like their own; of {len(sides):,} the "
+        "label is held for wrong. Move what is wrong into its right folder."
     )
+    if taught:
+        is_on = dataset.facts()["rules"]["wrong_labels"] == "set-aside"
+        rule = "The next version leaves out" if is_on else '[data] wrong_labels = "set-aside" leaves out'
+        told += f" {rule} the {taught:,} of them that were learnt from."
+    if taught < len(sides):
+        told += f" {len(sides) - taught:,} judge models until a person moves them."
+    return told
 
 
 def _rows(kept: pa.Table, found: Sequence[Suspect]) -> list[list[object]]:

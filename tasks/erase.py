@@ -20,6 +20,7 @@ _TIFF_KEPT: Final = frozenset(
 )  # fmt: skip
 _TIFF_SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _POINTERS: Final = (34665, 34853, 40965)  # to further lists of tags: EXIF, GPS, interoperability
+_SUB_LISTS: Final = 330  # where lists of further pictures stand, such as smaller ones
 _MOST_LISTS: Final = 1000
 _NO_EXIF: Final = b"\0\0\0\0" + b"MM\0*" + b"\0\0\0\x08" + b"\0\0" + b"\0\0\0\0"  # an empty list of tags
 _GIF_KEPT: Final = (b"NETSCAPE2.0", b"ANIMEXTS1.0", b"ICCRGBG1012")
@@ -29,25 +30,33 @@ def tiff(content: bytes) -> bytes:
     """A TIFF without tags that say anything but how to show it."""
     order = {b"II*\0": "<", b"MM\0*": ">"}[content[:4]]
     clean = bytearray(content)
-    (place,) = struct.unpack_from(f"{order}I", content, 4)
-    for _ in range(_MOST_LISTS):
-        if not place:
-            return bytes(clean)
-        place = _tags_erased(clean, place, order, is_private=False)
-    raise ValueError("its lists of tags have no end")
+    places, seen = list(struct.unpack_from(f"{order}I", content, 4)), {0}
+    while places:
+        place = places.pop()
+        if place in seen:
+            continue
+        seen.add(place)
+        if len(seen) > _MOST_LISTS:
+            raise ValueError("its lists of tags have no end")
+        places += _tags_erased(clean, place, order, is_private=False)
+    return bytes(clean)
 
 
-def _tags_erased(clean: bytearray, place: int, order: str, is_private: bool) -> int:
-    """Erase a list's private tags; returns where the next list stands."""
+def _tags_erased(clean: bytearray, place: int, order: str, is_private: bool) -> list[int]:
+    """Erase a list's private tags; returns where the next list stands, and those below this one."""
     (count,) = struct.unpack_from(f"{order}H", clean, place)
     entries, kept = place + 2, []
     (following,) = struct.unpack_from(f"{order}I", clean, entries + 12 * count)
+    lists = [following]
     for number in range(count):
         at = entries + 12 * number
         entry = bytes(clean[at : at + 12])
         tag, kind, length, value = struct.unpack(f"{order}HHII", entry)
         if tag in _TIFF_KEPT and not is_private:
             kept.append(entry)
+            if tag == _SUB_LISTS:
+                where = value if length > 1 else at + 8
+                lists += struct.unpack_from(f"{order}{min(length, _MOST_LISTS)}I", clean, where)
             continue
         if tag in _POINTERS and not is_private:
             _tags_erased(clean, value, order, is_private=True)
@@ -57,7 +66,7 @@ def _tags_erased(clean: bytearray, place: int, order: str, is_private: bool) -> 
     table = b"".join(kept) + struct.pack(f"{order}I", following)
     clean[entries : entries + 12 * count + 4] = table.ljust(12 * count + 4, b"\0")
     struct.pack_into(f"{order}H", clean, place, len(kept))
-    return int(following)
+    return lists
 
 
 def boxes(content: bytes) -> bytes:

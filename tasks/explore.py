@@ -83,7 +83,9 @@ def explore(
     if suspected is not None:
         summary += doubts.markdown(dataset, kept, suspected, _SUMMARY_BYTES - len(summary.encode()))
     is_doubted = any(one.is_confident for one in suspected or ())
-    return Report(path, summary, doubts.sentence(suspected) if suspected and is_doubted else "")
+    return Report(
+        path, summary, doubts.sentence(dataset, kept, suspected) if suspected and is_doubted else ""
+    )
 
 
 def _counts(dataset: Dataset, problem: Problem) -> str:

@@ -68,7 +68,7 @@ def told(search: Search, before: Trial, found: Trial, on_progress: Progress) -> 
 def gain(search: Search, pair: tuple[Trial, Trial], on_progress: Progress) -> Gain:
     """Train both of `pair` (before, found) for the search's `trial_s`, and compare them."""
     dataset, problem = search.dataset, search.problem
-    costs, right, photos = [], [], 0
+    costs, right = [], []
     for trial in pair:
         recipe = Recipe(
             (trial,), "always", problem.train.views, problem.tune.trial_s, problem.classes, search.seed
@@ -78,15 +78,15 @@ def gain(search: Search, pair: tuple[Trial, Trial], on_progress: Progress) -> Ga
         answers, labels = _answered(contest, contest.run()[0])
         shutil.rmtree(place)
         costs.append(incurred(labels, answers.decide(problem.costs), problem.costs))
-        right.append(float((answers.labels == labels).mean()))
-        photos = len(labels)
-    difference = costs[1] - costs[0]
+        right.append(answers.labels == labels)
+    photos = min(map(len, right))  # memory holds fewer at a larger size; they are the first in one order
+    difference = costs[1][:photos] - costs[0][:photos]
     largest = largest_cost(problem.costs)
     return Gain(
         float(difference.mean()),
         lower_bound(difference, largest),
         upper_bound(difference, largest),
-        (right[0], right[1]),
+        (float(right[0][:photos].mean()), float(right[1][:photos].mean())),
         photos,
     )
 

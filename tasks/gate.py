@@ -18,6 +18,7 @@ from pawloop.sections import Gate
 from tasks.answer import Answers, log_probabilities
 from tasks.bars import FileFacts, absolute
 from tasks.evaluate import Evaluation, largest_cost
+from tasks.intervals import holm
 from tasks.paired import chance_of_worse, enough, lower_bound, upper_bound
 
 _SLICE_ALPHA = 0.01
@@ -173,28 +174,24 @@ class _Slice:
 def _slices(differences: Mapping[str, _Slice], asked: Gate) -> list[Bar]:
     """A line for all slices against all rivals together, and one for each that seems worse."""
     large = {name: one for name, one in differences.items() if len(one.values) >= asked.slice_photos}
-    chances = {name: one.chance for name, one in large.items()}
-    bars, left = [], len(chances)
-    is_still_worse = True  # Holm 1979: from the smallest p-value on, until one is not significant
-    for name, chance in sorted(chances.items(), key=lambda item: item[1]):
-        is_still_worse = is_still_worse and chance < _SLICE_ALPHA / left
-        left -= 1
-        values = large[name].values
-        worse_by = values.mean()
-        if is_still_worse or worse_by > asked.margin:
+    chances = [one.chance for one in large.values()]
+    bars = []
+    for name, chance, corrected in sorted(zip(large, chances, holm(chances)), key=lambda one: one[1]):
+        values, is_worse = large[name].values, corrected < _SLICE_ALPHA
+        if is_worse or values.mean() > asked.margin:
             bars.append(
                 Bar(
                     name=f"slice {name}",
                     asked="not significantly worse",
-                    got=f"{worse_by:+.4f}, p = {chance:.3g} ({len(values)} photos)",
-                    passed=False if is_still_worse else None,
+                    got=f"{values.mean():+.4f}, p = {chance:.3g} ({len(values)} photos)",
+                    passed=False if is_worse else None,
                 )
             )
     worse = sum(bar.passed is False for bar in bars)
     told = Bar(
         name=f"slices of {asked.slice_photos} photos or more",
         asked="none significantly worse",
-        got=f"{worse} of {len(chances)}",
+        got=f"{worse} of {len(large)}",
         passed=not worse,
     )
     return [told, *bars]

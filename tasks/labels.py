@@ -6,14 +6,13 @@ Only photos drawn by chance (`audit`) may judge a model; the others teach and ar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from pawloop import settings
 from pawloop.errors import JournalError, SourceError
-from pawloop.journal import Journal, Labelled
+from pawloop.journal import Journal, Labelled, by_photo
 from pawloop.sections import same_form
 from tasks.manifest import Side
 from tasks.offer import Listing, Offer
@@ -27,7 +26,7 @@ def listing(source: str, classes: Sequence[str], store: Path) -> Listing:
     url = settings.load().journal_url
     if url is None:
         return Listing(source, [], 0, iter(()), ["switched off (PAWLOOP_JOURNAL=off)"])
-    found = _by_photo(_labelled(source, url))
+    found = by_photo(_labelled(source, url))
     kept = [one for one in found if one.prediction.is_kept and same_form(one.label.label) in classes]
     notes = [] if found else ["no labels yet: nobody has labelled a photo so far"]
     if len(found) > len(kept):
@@ -48,21 +47,6 @@ def _labelled(source: str, url: str) -> list[Labelled]:
             journal.close()
     except JournalError as error:
         raise SourceError(f"{source}: {error}") from None
-
-
-def _by_photo(found: Sequence[Labelled]) -> list[Labelled]:
-    """Of each photo the newest label, whichever answer it is about.
-
-    It is `audit` only where all of them were, and its bytes are there if any answer kept them.
-    """
-    newest: dict[str, Labelled] = {}
-    for one in found:
-        id = one.prediction.photo_id
-        before = newest.get(id, one)
-        why = one.label.why if before.label.why == "audit" else before.label.why
-        is_kept = one.prediction.is_kept or before.prediction.is_kept
-        newest[id] = Labelled(replace(one.prediction, is_kept=is_kept), replace(one.label, why=why))
-    return list(newest.values())
 
 
 def _offer(one: Labelled, folder: Path) -> Offer:

@@ -7,8 +7,9 @@ made (see `split`) or what is trained on it.
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, Self, get_args
@@ -88,6 +89,11 @@ class Dataset:
         return self.folder / "places.parquet"
 
     @property
+    def set_aside(self) -> Path:
+        """The files that are set aside now, if they are others since: the manifest's columns."""
+        return self.folder / "aside.parquet"
+
+    @property
     def found(self) -> Path:
         """Which of `facts` are others since: where the photos were found last, and what was noted there."""
         return self.folder / "found.json"
@@ -109,6 +115,10 @@ class Dataset:
     def rows(self, columns: list[str] | None = None) -> pa.Table:
         """Every file that was found, kept or set aside, with verdict and reason."""
         return self._read(columns)
+
+    def aside(self) -> pa.Table:
+        """The rows that were set aside, each as it was when the version was found last."""
+        return self._read(None, pc.field("verdict") != KEPT)
 
     def kept(self, columns: list[str]) -> pa.Table:
         """The rows that were kept, in the order of their ids."""
@@ -136,11 +146,22 @@ class Dataset:
     def _read(self, columns: list[str] | None, chosen: pc.Expression | None = None) -> pa.Table:
         is_moved = (columns is None or not set(PLACED[1:]).isdisjoint(columns)) and self.places.exists()
         wanted = list(dict.fromkeys([*columns, *PLACED, "verdict"])) if is_moved and columns else columns
+        is_other = self.set_aside.exists()
+        first = _both(chosen, pc.field("verdict") == KEPT) if is_other else chosen
         try:
-            table = pq.read_table(self.manifest, columns=wanted, filters=chosen)
+            table = pq.read_table(self.manifest, columns=wanted, filters=first)
         except (pa.ArrowException, OSError) as error:
             raise self._damaged(f"cannot be read: {error}") from None
-        return self._placed(table).select(columns or table.column_names) if is_moved else table
+        table = self._placed(table).select(columns or table.column_names) if is_moved else table
+        return pa.concat_tables([table, self._aside_now(columns, chosen)]) if is_other else table
+
+    def _aside_now(self, columns: list[str] | None, chosen: pc.Expression | None) -> pa.Table:
+        try:
+            return pq.read_table(self.set_aside, columns=columns, filters=chosen)
+        except (pa.ArrowException, OSError) as error:
+            raise DatasetError(
+                f"{self.set_aside}: cannot be read: {error}; delete it and run again"
+            ) from None
 
     def _placed(self, table: pa.Table) -> pa.Table:
         """The same rows, those of kept photos with the place where they lie now."""
@@ -169,18 +190,35 @@ def home(store: Path, name: str) -> Path:
 
 
 def versions(store: Path, name: str) -> list[Dataset]:
-    """Every version of a problem's photos, newest last."""
+    """Every version of a problem's photos, the one last that was found last."""
     found = []
     for path in home(store, name).glob("*/version.json"):
         dataset = Dataset(store, name, path.parent.name)
-        found.append((dataset.facts()["created_at"], dataset.id, dataset))
+        facts = dataset.facts()
+        found.append((facts.get("found_at", facts["created_at"]), dataset.id, dataset))
     return [dataset for *_, dataset in sorted(found, key=lambda item: item[:2])]
+
+
+def comparable(found: Sequence[Dataset], sources: Collection[str]) -> Dataset | None:
+    """Of `versions` the newest of these sources, else of some of them, else of any; None where there is none.
+
+    Not simply the newest: one of other photos, by `--source` for once, says nothing of these.
+    """
+    wanted = set(sources)
+    theirs = [(one, set(one.facts()["sources"])) for one in reversed(found)]
+    same = (one for one, named in theirs if named == wanted)
+    some = (one for one, named in theirs if not named.isdisjoint(wanted))
+    return next(itertools.chain(same, some, reversed(found)), None)
 
 
 def labels_of(photos: list[Photo], classes: tuple[str, ...]) -> NDArray[np.int64]:
     """[N] each photo's class as its place among the classes."""
     place = {name: index for index, name in enumerate(classes)}
     return np.array([place[photo.label] for photo in photos], np.int64)
+
+
+def _both(one: pc.Expression | None, other: pc.Expression) -> pc.Expression:
+    return other if one is None else one & other
 
 
 def _photo(row: dict[str, Any]) -> Photo:  # Any: a manifest's values

@@ -1,4 +1,4 @@
-"""The store's memory of measurements: a photo once measured is not decoded again.
+"""The store's memory of measurements: a photo once decoded and measured is not decoded again.
 
 Lies in `<store>/cache/measured-N/`. Knows ids and measurements. Knows nothing about photos' files.
 """
@@ -37,9 +37,14 @@ class Memory:
         self._kept = Growing(store / "cache" / f"measured-{VERSION}", SCHEMA, "id")
 
     def missing(self, ids: pa.ChunkedArray) -> pa.Array:
-        """Those photos, each once and in their order, that were never measured."""
+        """Those photos, each once and in their order, that were never measured.
+
+        One that could not be decoded is asked for again: a decoder may have come since, or memory.
+        """
+        kept = self._kept.columns(["id", "fault"])
+        good = kept.filter(pc.equal(kept["fault"], ""))["id"]
         distinct = pc.unique(ids)
-        return distinct.filter(pc.invert(pc.is_in(distinct, self._ids())))
+        return distinct.filter(pc.invert(pc.is_in(distinct, good)))
 
     def remember(self, ids: list[str], looks: Looks) -> None:
         """Note measurements; they are on disk when this returns."""

@@ -155,7 +155,7 @@ def _offer(source: str, base: str, line: Line) -> Offer:
     path = path_of(place, Path())
     try:
         mark = seen.stamp(path.stat())
-    except OSError:
+    except (OSError, ValueError):
         mark = None  # reading it will say why
     return Offer(line.place, label, path.read_bytes, mark, str(path), side, group)
 

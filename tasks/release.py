@@ -73,12 +73,14 @@ def promote_by_hand(store: Path, registry: Registry, what: str, despite: str | N
 
 def _of_run(store: Path, registry: Registry, run: str, despite: str | None) -> Version:
     """The version that a run's candidate became, now or earlier."""
-    folder = store / "runs" / run / "candidate"
-    if not (folder / "card.json").exists():
+    cards = (store / "runs").glob("*/candidate/card.json")
+    begun = [card for card in cards if run and card.parents[1].name.startswith(run)]
+    if len(begun) != 1:
         raise RegistryError(
-            f'"{run}" is neither a version number of {registry.name} nor a run with a candidate; '
-            "see `pawloop models list`"
+            f'"{run}" is neither a version number of {registry.name} nor the beginning of one run with a '
+            "candidate; `pawloop models list` shows versions, `pawloop experiments list` runs"
         )
+    folder = begun[0].parent
     card = Card.model_validate_json((folder / "card.json").read_bytes())
     verify(folder, card)  # what was judged is what is served
     if card.name != registry.name:

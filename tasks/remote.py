@@ -115,9 +115,12 @@ def require_known(places: Iterable[str], source: str) -> None:
 
 
 def read(url: str) -> bytes:
-    """The bytes behind a URL. Raises OSError."""
-    files, path = fsspec.core.url_to_fs(url)
-    return _read(files, path)
+    """The bytes behind a URL. Raises OSError, also for what is no address."""
+    try:
+        files, path = fsspec.core.url_to_fs(url)
+        return _read(files, path)
+    except ValueError as error:
+        raise OSError(f"no address: {error}") from None
 
 
 def again(action: Callable[[], T]) -> T:

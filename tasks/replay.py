@@ -61,7 +61,10 @@ def replay(store: Path, problem: Problem, run: str, on_progress: Progress) -> Re
 def _weights(problem: Problem, store: Path, recipe: Recipe) -> Pretrained:
     """Those of the recipe's network, which a person may have named for that run alone."""
     net = recipe.nets[0]
-    for one in (problem, problem.varied(backbone=net.backbone)):
+    asked = [problem]
+    if problem.model.init != "champion":
+        asked.append(problem.varied(backbone=net.backbone))
+    for one in asked:
         for found in pretrained_all(one, store):
             if (found.backbone, found.sha256) == (net.backbone, net.weights_sha256):
                 return found

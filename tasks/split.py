@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 
 from pawloop import durable
 from pawloop.problem import Problem
-from tasks.manifest import KEPT, PLACED, SIDES, Dataset, Side
+from tasks.manifest import KEPT, PLACED, SIDES, Dataset, Side, versions
 from tasks.store import store_errors, told
-from tasks.verdict import COPY, WRONG
+from tasks.verdict import COPY, WRONG, one_side
 
 
 def split(curated: Path, problem: Problem, store: Path) -> Dataset:
@@ -41,7 +41,8 @@ def split(curated: Path, problem: Problem, store: Path) -> Dataset:
             _write(dataset, table.replace_schema_metadata(None), facts, problem)
         opened = Dataset.open(store, problem.name, dataset.id)
         _note_places(opened, table)
-        _note_found(opened, facts)
+        _note_aside(opened, table)
+        _note_found(opened, {**facts, "set_aside": _set_aside(table)})
     return opened
 
 
@@ -68,14 +69,28 @@ def version_id(members: Iterable[tuple[str, str | None, str, str | None]], rules
 
 
 def _sides(table: pa.Table, problem: Problem) -> list[Side | None]:
-    """A side for each row that was kept, or would be but for its label; one that its source gave wins."""
-    columns = (table.column(name).to_pylist() for name in ("id", "group", "side", "verdict"))
+    """A side for each row that was kept, or would be but for its label; one that its source gave wins.
+
+    One that is given to some photos of a group is that of the others, too: groups are not divided.
+    """
+    ids, groups, sides, verdicts = (
+        table.column(name).to_pylist() for name in ("id", "group", "side", "verdict")
+    )
+    said: dict[str, list[Side]] = {}
+    for group, given in zip(groups, sides, strict=True):
+        if group and given:
+            said.setdefault(group, []).append(given)
+    of_group = {group: one_side(given) for group, given in said.items()}
     data = problem.data
     return [
-        (given or side_of(problem.name, f"group:{group}" if group else id, data.test, data.validation))
+        (
+            given
+            or of_group.get(group)
+            or side_of(problem.name, f"group:{group}" if group else id, data.test, data.validation)
+        )
         if verdict in (KEPT, WRONG)
         else None
-        for id, group, given, verdict in zip(*columns, strict=True)
+        for id, group, given, verdict in zip(ids, groups, sides, verdicts, strict=True)
     ]
 
 
@@ -110,11 +125,23 @@ def _note_places(dataset: Dataset, table: pa.Table) -> None:
             pq.write_table(now, draft, compression="zstd")
 
 
+def _note_aside(dataset: Dataset, table: pa.Table) -> None:
+    """Remember which files are set aside now: a further copy, or one that was deleted, makes no version."""
+    now = table.filter(pc.not_equal(table["verdict"], KEPT)).replace_schema_metadata(None)
+    if not now.equals(dataset.aside()):
+        with durable.aside(dataset.set_aside) as draft:
+            pq.write_table(now, draft, compression="zstd")
+
+
 def _note_found(dataset: Dataset, facts: dict[str, object]) -> None:
-    """Remember what the latest collection says of its sources, where that is not what the first one said."""
+    """Remember what the latest collection says of its sources, where that is not what the first one said.
+
+    So also that an older version is what was found last: photos came, and went again.
+    """
     known = dataset.facts()
-    if any(known.get(name) != value for name, value in facts.items()):
-        durable.write_json(dataset.found, facts)
+    is_last = versions(dataset.store, dataset.name)[-1].id == dataset.id
+    if not is_last or any(known.get(name) != value for name, value in facts.items()):
+        durable.write_json(dataset.found, {**facts, "found_at": datetime.now(UTC).isoformat()})
 
 
 def _counts(table: pa.Table, classes: tuple[str, ...]) -> dict[Side, dict[str, int]]:

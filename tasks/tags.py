@@ -31,7 +31,14 @@ _MARKER: Final = re.compile(
     rb"\xff[^\x00\xd0-\xd7\xff]"
 )  # among pixels: neither a stuffed byte nor a restart
 _PNG_START: Final = b"\x89PNG\r\n\x1a\n"
-_PNG_PRIVATE: Final = (b"eXIf", b"tEXt", b"zTXt", b"iTXt", b"tIME")
+# What decides how a PNG or WebP looks; any other chunk may say who made it, such as a C2PA manifest.
+_PNG_KEPT: Final = frozenset(
+    (
+        b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP", b"mDCV",
+        b"cLLI", b"sBIT", b"bKGD", b"pHYs", b"acTL", b"fcTL", b"fdAT",
+    )
+)  # fmt: skip
+_WEBP_KEPT: Final = frozenset((b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF", b"ICCP"))
 _EXIF_FLAG, _XMP_FLAG = 0x08, 0x04  # of WebP's VP8X header
 
 
@@ -95,7 +102,7 @@ def _clean_jpeg(content: bytes) -> bytes:
         if exif and len(parts) == 2:  # behind JFIF's own header, where readers look for it
             parts.append(b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif)
             exif = b""
-    return b"".join(parts) + content[position : _end_of_scans(content, position)]
+    return b"".join(parts) + b"".join(_scans(content, position))
 
 
 def _stays_in_jpeg(marker: int, body: bytes) -> bool:
@@ -107,15 +114,21 @@ def _stays_in_jpeg(marker: int, body: bytes) -> bool:
     return marker == 0xEE or not (0xE0 <= marker <= 0xEF or marker == 0xFE)
 
 
-def _end_of_scans(content: bytes, position: int) -> int:
-    """Where the picture ends; behind it phones keep films and second pictures with tags of their own."""
-    while content[position + 1] != _END_OF_PICTURE:
+def _scans(content: bytes, position: int) -> Iterator[bytes]:
+    """Pixels, from the first scan's start to where the picture ends, without tags between the scans.
+
+    Behind it phones keep films and second pictures with tags of their own.
+    """
+    while (kind := content[position + 1]) != _END_OF_PICTURE:
         (length,) = struct.unpack_from(">H", content, position + 2)
         marker = _MARKER.search(content, position + 2 + length)
+        end = len(content) if marker is None else marker.start()
+        if _stays_in_jpeg(kind, content[position + 4 : position + 2 + length]):
+            yield content[position:end]
         if marker is None:
-            return len(content)
-        position = marker.start()
-    return position + 2
+            return
+        position = end
+    yield content[position : position + 2]
 
 
 def _clean_png(content: bytes) -> bytes:
@@ -129,7 +142,7 @@ def _clean_png(content: bytes) -> bytes:
             body = b"eXIf" + exif
             parts.append(struct.pack(">I", len(exif)) + body + struct.pack(">I", zlib.crc32(body)))
             exif = b""
-        if kind not in _PNG_PRIVATE:
+        if kind in _PNG_KEPT:
             parts.append(chunk)
     return b"".join(parts)
 
@@ -153,7 +166,7 @@ def _clean_webp(content: bytes) -> bytes:
         if kind == b"VP8X":
             flags = chunk[8] & ~(_EXIF_FLAG | _XMP_FLAG) | (_EXIF_FLAG if exif else 0)
             parts.append(chunk[:8] + bytes([flags]) + chunk[9:])
-        elif kind not in (b"EXIF", b"XMP "):
+        elif kind in _WEBP_KEPT:
             parts.append(chunk)
     if exif:
         parts.append(b"EXIF" + struct.pack("<I", len(exif)) + exif + b"\0" * (len(exif) % 2))

@@ -16,6 +16,7 @@ from scipy import stats
 from pawloop import durable
 from pawloop.errors import DatasetError
 from pawloop.problem import Problem
+from tasks.intervals import holm
 from tasks.manifest import SIDES, STATISTICS, Dataset
 
 Weight = Literal["error", "warn"]
@@ -184,15 +185,6 @@ def _shifts(earlier: _Kept, kept: _Kept, newcomers: NDArray[np.bool_], problem: 
             distance <= asked.shift or p >= asked.significance,
             _weight(problem, "shift"),
         )
-
-
-def holm(p: list[float]) -> list[float]:
-    """p values corrected for their number, in the order given (Holm 1979)."""
-    order = np.argsort(p)
-    steps = np.array(p)[order] * (len(p) - np.arange(len(p)))
-    corrected = np.empty(len(p))
-    corrected[order] = np.minimum(1, np.maximum.accumulate(steps))
-    return [float(value) for value in corrected]
 
 
 def _distributions(kept: _Kept) -> dict[str, Any]:  # Any: nested JSON

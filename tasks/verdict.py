@@ -6,7 +6,7 @@ others. Pure: from tables to tables.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, Self
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pawloop.problem import Problem
 from tasks import near
-from tasks.manifest import KEPT, STATISTICS
+from tasks.manifest import KEPT, STATISTICS, Side
 from tasks.measured import Memory
 
 NO_LABEL: Final = "no label"
@@ -37,7 +37,7 @@ class Rules:
     near_duplicates: int
     animated: Literal["set-aside", "first-frame"]
     wrong_labels: Literal["tell", "set-aside"] = "tell"
-    revision: int = 1  # of this file's rules: another one makes other versions of the same photos
+    revision: int = 2  # of this file's rules: another one makes other versions of the same photos
 
     @classmethod
     def of(cls, problem: Problem) -> Self:
@@ -74,10 +74,12 @@ def judged(table: pa.Table, memory: Memory, rules: Rules, past: Past) -> pa.Tabl
     verdicts = _Verdicts(table)
     verdicts.judge_alone(looks, rules)
     verdicts.judge_the_repeated()
-    if rules.wrong_labels == "set-aside":
-        verdicts.judge_the_doubted(past.doubted)
+    doubted = verdicts.doubted(past.doubted) if rules.wrong_labels == "set-aside" else {}
     if rules.near_duplicates:
-        verdicts.judge_twins(looks["hash"], memory, rules.near_duplicates, past.held)
+        still = table["id"].take(pa.array(doubted, pa.int64()))
+        held = pa.chunked_array([*past.held.chunks, *still.chunks], pa.string())
+        verdicts.judge_twins(looks["hash"], memory, rules.near_duplicates, held)
+    verdicts.judge_the_doubted(doubted)  # last, or a twin of as wrong a label would stay in their place
     return verdicts.with_columns(looks)
 
 
@@ -99,6 +101,8 @@ class _Verdicts:
         self._table = table
         self._is_kept = np.ones(len(table), np.bool_)
         self._aside: dict[int, Verdict] = {}
+        self._sides: dict[int, Side | None] = {}
+        self._groups: dict[int, str | None] = {}
 
     def judge_alone(self, looks: pa.Table, rules: Rules) -> None:
         """What is wrong with a photo by itself."""
@@ -115,7 +119,10 @@ class _Verdicts:
             self._set_aside(row, alone(look, rules))
 
     def judge_the_repeated(self) -> None:
-        """Files that hold the same photo: under two classes none stays, under one the first."""
+        """Files that hold the same photo: under two classes none stays, under one the first.
+
+        What any of them says of side and group holds for the one that stays.
+        """
         places = self._table["id"].combine_chunks().dictionary_encode().indices.to_numpy()
         rows = np.flatnonzero(np.bincount(places)[places] > 1)
         some = self._table.take(rows)
@@ -125,10 +132,14 @@ class _Verdicts:
             rows.tolist(), some["id"].to_pylist(), some["label"].to_pylist(), files_of
         ):
             groups.setdefault(id, []).append((row, label, file))
+        sides, belongs = (dict(zip(rows.tolist(), some[name].to_pylist())) for name in ("side", "group"))
         for id, files in groups.items():
             first = files[0][2]
             named = {label: file.beside(first) for _, label, file in reversed(files) if label is not None}
             kept = [(row, file) for row, _, file in files if self._is_kept[row]]
+            for row, _ in kept[:1]:
+                self._sides[row] = one_side(sides[row] for row, *_ in files)
+                self._groups[row] = next(filter(None, (belongs[row] for row, *_ in files)), None)
             for number, (row, file) in enumerate(kept):
                 if len(named) > 1:
                     where = " and ".join(sorted(named.values()))
@@ -137,13 +148,20 @@ class _Verdicts:
                 elif number:
                     self._set_aside(row, Verdict(COPY, f"the same file as {kept[0][1].beside(file)}", id))
 
-    def judge_the_doubted(self, doubted: Mapping[tuple[str, str], str]) -> None:
-        """Photos whose label is probably wrong, as the version before found."""
+    def doubted(self, doubted: Mapping[tuple[str, str], str]) -> dict[int, str]:
+        """Rows, so far kept, whose label is probably wrong, as the version before found, and why."""
         ids = pa.array([id for id, _ in doubted], pa.string())
+        found = {}
         for row in np.flatnonzero(pc.is_in(self._table["id"], ids).to_numpy()).tolist():
             reason = doubted.get((self._table["id"][row].as_py(), self._table["label"][row].as_py()))
             if reason is not None and self._is_kept[row]:
-                self._set_aside(row, Verdict(WRONG, reason))
+                found[row] = reason
+        return found
+
+    def judge_the_doubted(self, doubted: Mapping[int, str]) -> None:
+        """Set aside what `doubted` found."""
+        for row, reason in doubted.items():
+            self._set_aside(row, Verdict(WRONG, reason))
 
     def judge_twins(
         self, hashes: pa.ChunkedArray, memory: Memory, radius: int, held: pa.ChunkedArray
@@ -184,6 +202,11 @@ class _Verdicts:
             "twin_of": pa.array(twins, pa.string()),
         }
         table = self._table
+        for name, told in (("side", self._sides), ("group", self._groups)):
+            values = table[name].to_pylist()
+            for row, value in told.items():
+                values[row] = value
+            table = table.set_column(table.schema.get_field_index(name), name, pa.array(values, pa.string()))
         for name, column in columns.items():
             table = table.append_column(name, column)
         return table
@@ -207,6 +230,15 @@ def alone(look: Mapping[str, Any], rules: Rules) -> Verdict:  # Any: text and nu
         said = f'{look["frames"]} frames; [data] animated = "first-frame" keeps the first'
         return Verdict("animated", said)
     return Verdict(NO_LABEL, "it lies in no class folder; kept for labelling")
+
+
+def one_side(given: Iterable[Side | None]) -> Side | None:
+    """Of what is said of the sides of one thing: training where anybody says so, else the first word.
+
+    A photo that was picked because it was answered wrongly may teach, and judge nobody.
+    """
+    said = [side for side in given if side]
+    return "train" if "train" in said else next(iter(said), None)
 
 
 def stepped_aside(pairs: NDArray[np.int64], thumbs: NDArray[np.uint8]) -> list[tuple[int, int]]:

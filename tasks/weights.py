@@ -30,6 +30,12 @@ NETWORK_FILE = "network.safetensors"
 _TIMEOUT = httpx.Timeout(30.0, connect=4.0)
 _RANDOM_SEED = 0
 _NOT_FEATURES = ("classifier.", "_fc.", "head.")
+# How the package efficientnet-lite0 names what a photo runs through: in the network and in each block.
+_LITE_ORDER = (
+    "_conv_stem", "_expand_conv", "_bn0", "_blocks", "_depthwise_conv", "_conv_head", "_bn1",
+    "_project_conv", "_bn2", "weight", "bias", "running_mean", "running_var",
+    "num_batches_tracked",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -212,10 +218,16 @@ def _fitted(backbone: Backbone, tensors: dict[str, Tensor], source: str) -> dict
     raw = ARCHITECTURES[backbone].blocks()
     wanted = raw.state_dict()
     if backbone == "efficientnet_lite0" and "_conv_stem.weight" in plain:
-        # That package names its layers differently and lists them in the same order.
-        plain = dict(zip(wanted, plain.values(), strict=False))
+        # That package names its layers otherwise; safetensors gives them in the order of the alphabet.
+        plain = dict(zip(wanted, (plain[name] for name in sorted(plain, key=_as_they_run)), strict=False))
     raw.load_state_dict(_of_shape(wanted, plain, backbone, source))
     return dict(folded(raw).state_dict())
+
+
+def _as_they_run(name: str) -> list[int]:
+    """Where a tensor of the package efficientnet-lite0 stands among those that a photo runs through."""
+    place = {part: number for number, part in enumerate(_LITE_ORDER)}
+    return [int(part) if part.isdecimal() else place.get(part, -1) for part in name.split(".")]
 
 
 def _of_shape(

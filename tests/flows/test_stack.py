@@ -108,3 +108,20 @@ def test_who_serves_needs_no_photo_to_be_shown_with(tmp_path: Path) -> None:
     )
     assert "colours version 1 answers" in told
     assert "--data-binary @PHOTO http://127.0.0.1:8123/predict" in told
+
+
+def test_what_is_left_of_a_killed_stack_is_ended_by_the_next_one(tmp_path: Path) -> None:
+    (tmp_path / "Procfile").write_text("sleeper: exec sleep 60\n")
+    command = [sys.executable, "-c", TERMINAL, tmp_path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as killed:
+        assert killed.stdout is not None
+        said = next(line for line in killed.stdout if "started (pid=" in line)
+        sleeper = psutil.Process(int(said.rpartition("=")[2].rstrip(")\n")))
+        killed.kill()
+    assert sleeper.is_running()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as started:
+        assert started.stdout is not None
+        said = next(line for line in started.stdout if "started (pid=" in line)
+        assert not sleeper.is_running() or sleeper.status() == psutil.STATUS_ZOMBIE
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(20) == 0

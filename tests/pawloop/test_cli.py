@@ -14,6 +14,7 @@ import pytest
 
 from pawloop import durable, running, terminal
 from pawloop import problem as problems
+from pawloop.settings import Settings
 from tests import published
 
 BIN = Path(sys.executable).parent / "pawloop"
@@ -326,7 +327,7 @@ def test_names_that_are_no_text_are_answered_with_the_others(shell: Shell) -> No
     assert "a:dog:.png: cat" in done.stdout
     assert "b\\udcff.png: cat" in done.stdout
     answers = shell.run("predict", *sorted(shell.folder.glob("*.png")), "--json").stdout
-    assert json.loads(answers[: answers.index("\n}") + 2])["label"] == "cat"
+    assert [json.loads(one)["label"] for one in answers.splitlines()] == ["cat", "cat"]
 
 
 def test_what_other_commands_ask_for_stands_whole_on_a_narrow_terminal() -> None:
@@ -342,3 +343,35 @@ def test_what_other_commands_ask_for_stands_whole_on_a_narrow_terminal() -> None
         check=True,
     )
     assert "20261127-010203-abcd" in drawn.stdout
+
+
+def test_a_model_that_the_store_knows_needs_no_problem_file(shell: Shell) -> None:
+    published.champion(shell.folder / "store")
+    photo = shell.folder / "good.png"
+    photo.write_bytes(published.photo())
+    shell.environment["PAWLOOP_PROBLEM"] = "colours"
+    assert shell.run("predict", photo).returncode == 0
+    assert "colours has no problem file here" in shell.run("doctor").stdout
+    shell.environment["PAWLOOP_PROBLEM"] = "shapes"
+    done = shell.run("predict", photo)
+    assert done.returncode == 2
+    assert "holds models of: colours" in done.stderr
+
+
+def test_doctor_looks_at_the_journal_in_the_store_too(shell: Shell) -> None:
+    journal = shell.folder / "store" / "state" / "journal.db"
+    assert "journal" not in shell.run("doctor").stdout
+    journal.parent.mkdir(parents=True)
+    journal.write_text("this is no database, but a text " * 99)
+    done = shell.run("doctor")
+    assert done.returncode == 1
+    assert "file is not a database" in done.stdout
+
+
+def test_a_stack_that_may_not_start_leaves_the_folder_as_it_is(shell: Shell) -> None:
+    before = sorted(shell.folder.iterdir())
+    with running.noted(Settings(store=shell.folder / "store")):
+        done = shell.run("up", "--photos", shell.folder)
+    assert done.returncode == 1
+    assert "held by `pawloop up`" in done.stderr
+    assert sorted(shell.folder.iterdir()) == [*before, shell.folder / "store"]

@@ -316,3 +316,11 @@ def test_an_api_key_may_be_any_text(tmp_path: Path) -> None:
     keys.write_text(f"minka:{hashlib.sha256('ключ'.encode()).hexdigest()}\n")
     with running(settings(tmp_path, api_keys=keys)) as server, Client(server.url, "ключ") as client:
         assert client.predict(published.photo("red")).label == "cat"
+
+
+def test_a_proxy_is_not_asked_for_a_server_on_this_machine(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    with Client(server.url) as client:
+        assert client.predict(published.photo()).model == "colours"

@@ -56,6 +56,8 @@ def test_an_unknown_key_names_the_nearest_known_one(tmp_path: Path) -> None:
         (GOOD + "[gate]\nminimum_recal = 0.1\n", 'did you mean "minimum_recall"'),
         (GOOD + "[model]\nimage_size = 225\n", "multiple of 32"),
         (GOOD + '[model]\nbackbone = "resnet"\n', "mobilenet_v3_large"),
+        (GOOD + "[tune]\nrate = [1e-4]\n", "[tune] rate takes 2 values or more"),
+        (GOOD + "[train]\nimage_sizes = [225]\n", "[train] image_sizes: "),
         ("name = \n", "not readable as TOML"),
         ('classes = ["a", "b"]\n[data]\nsources = ["x"]\n', 'lacks the key "name"'),
     ],

@@ -39,6 +39,17 @@ def test_a_changed_file_is_noticed_by_every_reader(registry: Registry) -> None:
         registry.version(1)
 
 
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("shadow.json", "shadow"), ("rejected.json", "rejection"), ("overruled.json", "overruled")],
+)
+def test_a_damaged_note_beside_a_card_is_named(registry: Registry, name: str, part: str) -> None:
+    note = registry.folder / "1" / name
+    note.write_bytes(b"{")
+    with pytest.raises(DamagedVersionError, match=name.replace(".", r"\.")):
+        getattr(registry.version(1), part)
+
+
 def test_promote_and_rollback_move_champion_and_previous(registry: Registry) -> None:
     registry.promote(1, "first", expected=None)
     registry.promote(2, "better", expected=1)

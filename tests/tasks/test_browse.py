@@ -8,6 +8,7 @@ import pytest
 
 from pawloop.errors import DatasetError
 from tasks.browse import difference, quarantine, summaries
+from tasks.manifest import comparable, versions
 from tasks.take_out import take_out
 from tests.tasks.albums import album, made, problem
 
@@ -59,3 +60,47 @@ def test_an_export_that_fails_leaves_the_folder_for_the_next_one(tmp_path: Path)
     (tmp_path / "elsewhere.jpg").rename(moved)
 
     assert take_out(dataset, tmp_path / "out") == 16
+
+
+def test_what_is_set_aside_is_told_as_it_is_now(tmp_path: Path) -> None:
+    folder, store = album(tmp_path / "photos"), tmp_path / "store"
+    (folder / "cat" / "again.jpg").write_bytes((folder / "cat" / "cat003.jpg").read_bytes())
+    first = made(problem(folder), store)
+    assert [one.name for one in quarantine(first)] == ["cat/cat003.jpg"]
+
+    (folder / "cat" / "again.jpg").unlink()
+    assert made(problem(folder), store).id == first.id
+    assert [one.name for one in quarantine(first)] == []
+    assert summaries(store, "test")[0].set_aside == {}
+
+    (folder / "cat" / "zz.jpg").write_bytes((folder / "cat" / "cat003.jpg").read_bytes())
+    made(problem(folder), store)
+    assert [one.name for one in quarantine(first)] == ["cat/zz.jpg"]
+    assert summaries(store, "test")[0].set_aside == {"exact duplicate": 1}
+    assert len(first.rows()) == 17
+
+
+def test_a_version_that_is_found_again_is_the_last_one(tmp_path: Path) -> None:
+    folder, store = album(tmp_path / "photos"), tmp_path / "store"
+    first = made(problem(folder), store)
+    album(folder, each=10)
+    second = made(problem(folder), store)
+    for path in folder.rglob("*009.jpg"):
+        path.unlink()
+    for path in folder.rglob("*008.jpg"):
+        path.unlink()
+
+    assert made(problem(folder), store).id == first.id
+
+    assert [one.id for one in versions(store, "test")] == [second.id, first.id]
+
+
+def test_photos_are_compared_with_those_of_the_same_sources(tmp_path: Path) -> None:
+    here, other, store = album(tmp_path / "here"), album(tmp_path / "other", seed=300), tmp_path / "store"
+    first, once = made(problem(here), store), made(problem(other), store)
+    found = versions(store, "test")
+
+    assert comparable(found, [str(here)]) == first
+    assert comparable(found, [str(here), "journal://test"]) == first
+    assert comparable(found, ["elsewhere"]) == once
+    assert comparable([], ["elsewhere"]) is None

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from pawloop import settings
-from pawloop.errors import SourceError
+from pawloop.errors import PhotoError, SourceError
 from pawloop.image import photo_id
 from tasks.collect import collect
 from tasks.curate import curate
@@ -278,3 +278,18 @@ def test_a_phones_heic_is_kept_where_its_extra_is_installed(tmp_path: Path) -> N
     (folder / "cat" / "phone.heic").write_bytes(photo(90, format="HEIF"))
 
     assert verdicts(made(problem(folder), tmp_path / "store"))["cat/phone.heic"] == "kept"
+
+
+def test_a_photo_that_no_decoder_could_read_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = album(tmp_path / "photos")
+    (folder / "cat" / "big.png").write_bytes(photo(900, format="PNG"))
+
+    def short_of_memory(*_: object) -> Image.Image:
+        raise PhotoError("the photo is damaged: MemoryError")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tasks.measure.overview", short_of_memory)
+        assert set(verdicts(made(problem(folder), tmp_path / "store")).values()) == {"unreadable"}
+    assert set(verdicts(made(problem(folder), tmp_path / "store")).values()) == {"kept"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 from sklearn.metrics import roc_auc_score
 
@@ -65,3 +67,13 @@ def test_bootstraps_cover_the_true_mean() -> None:
         ):
             covered += low <= 1.0 <= high
     assert covered >= 180  # 190 expected
+
+
+@given(st.lists(st.floats(0, 1), min_size=0, max_size=8))
+def test_holm_never_makes_a_p_value_smaller_and_keeps_their_order(p: list[float]) -> None:
+    corrected = intervals.holm(p)
+
+    assert all(one >= raw and one <= 1 for one, raw in zip(corrected, p))
+    assert sorted(range(len(p)), key=p.__getitem__) == sorted(
+        range(len(p)), key=lambda n: (corrected[n], p[n], n)
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -92,3 +93,64 @@ def test_a_name_that_only_begins_like_a_home_is_a_name(tmp_path: Path) -> None:
     lines = ["path,label", "~nobody.jpg,cat", "dog/dog000.jpg,dog"]
 
     assert collect(problem(listed(tmp_path / "list.csv", lines)), tmp_path / "store").photo_count == 2
+
+
+def test_what_a_list_says_of_side_and_group_holds_though_a_folder_names_the_photo_first(
+    tmp_path: Path,
+) -> None:
+    folder = album(tmp_path / "photos", each=16)
+    lines = ["path,label,side,group"]
+    lines += [f"photos/cat/cat{i:03d}.jpg,cat,{'train' if i == 0 else ''},rex" for i in range(8)]
+    lines += [f"photos/dog/dog{i:03d}.jpg,dog,test," for i in range(8)]
+
+    dataset = made(problem(folder, listed(tmp_path / "list.csv", lines)), tmp_path / "store")
+
+    sides = {row["name"]: row["side"] for row in dataset.kept(["name", "side"]).to_pylist()}
+    assert {sides[f"cat/cat{i:03d}.jpg"] for i in range(8)} == {"train"}
+    assert {sides[f"dog/dog{i:03d}.jpg"] for i in range(8)} == {"test"}
+
+
+def test_a_photo_that_one_list_keeps_to_training_judges_nobody(tmp_path: Path) -> None:
+    album(tmp_path)
+    lines = [f"{label}/{label}{i:03d}.jpg,{label}" for label in ("cat", "dog") for i in range(8)]
+    one, two = (
+        listed(tmp_path / f"{side}.csv", ["path,label,side", *(f"{line},{side}" for line in lines)])
+        for side in ("test", "train")
+    )
+
+    dataset = made(problem(one, two), tmp_path / "store")
+
+    assert set(dataset.kept(["side"])["side"].to_pylist()) == {"train"}
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "https://host:80:80/a.jpg",
+        "https://[cat].example.org/a.jpg",
+        f"http://{'a' * 70}.org/a.jpg",
+        "a\0b.jpg",
+    ],
+)
+def test_a_line_that_is_no_address_is_told_and_left_out(place: str, tmp_path: Path) -> None:
+    album(tmp_path)
+    lines = [
+        "path,label",
+        *(f"cat/cat{i:03d}.jpg,cat" for i in range(8)),
+        f"{place},cat",
+        "dog/dog000.jpg,dog",
+    ]
+
+    found = collect(problem(listed(tmp_path / "list.csv", lines)), tmp_path / "store")
+
+    assert found.photo_count == 9
+    assert any("1 files could not be read" in note for note in found.notes)
+
+
+def test_a_pipe_among_the_photos_is_not_waited_for(tmp_path: Path) -> None:
+    folder = album(tmp_path / "photos")
+    os.mkfifo(folder / "cat" / "pipe.jpg")
+
+    found = collect(problem(folder), tmp_path / "store")
+
+    assert any("no regular file" in note for note in found.notes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -94,3 +95,19 @@ def test_what_cannot_be_replayed_is_told(problem: Problem, dataset: Dataset) -> 
     (folder / NETWORK_FILE).unlink()
     with pytest.raises(RegistryError, match="is gone"):
         replay(dataset.store, problem, RUN, lambda *_: None)
+
+
+def test_a_run_that_began_from_the_champion_is_replayed(problem: Problem, dataset: Dataset) -> None:
+    network = (judged(dataset, problem, 0) / NETWORK_FILE).read_bytes()
+    shutil.rmtree(dataset.store / "runs")
+    shutil.rmtree(dataset.store / "trained")
+    champion = published.publish(dataset.store, problem.name)
+    card = champion.card.model_copy(update={"backbone": "efficientnet_lite0"})
+    (champion.folder / "card.json").write_text(card.model_dump_json())
+    (champion.folder / NETWORK_FILE).write_bytes(network)
+    published.promote(dataset.store, champion)
+    model = problem.model.model_copy(update={"init": "champion"})
+    going_on = problem.model_copy(update={"model": model})
+    judged(dataset, going_on, 0)
+
+    assert replay(dataset.store, going_on, RUN, lambda *_: None).is_same

@@ -195,3 +195,16 @@ def test_only_a_champion_of_the_same_classes_is_answered_beside(tmp_path: Path) 
 def test_a_label_of_a_class_that_is_gone_is_left_out() -> None:
     pairs = [replace(pair(1), label=Label("id-1", NOW, "owl", "import")), pair(2)]
     assert judge(pairs, problem()).outcome == "promote"
+
+
+def test_a_label_holds_for_a_photo_whichever_answer_it_is_about(journal: Journal) -> None:
+    journal.add(
+        [
+            answered(1, "champion", photo=7), answered(1, "challenger", "dog", 2, photo=7),
+            answered(2, "champion", photo=7), answered(2, "challenger", "dog", 2, photo=7),
+        ],
+        [Label("id-2", NOW, "cat", "audit")],
+    )  # fmt: skip
+    [one] = journal.paired("colours", 1, 2, NOW)
+    assert one.label is not None
+    assert (one.label.label, one.label.why) == ("cat", "audit")

@@ -10,11 +10,12 @@ import pytest
 from numpy.typing import NDArray
 
 from tasks.atlas import atlas
-from tasks.doubted import doubted
+from tasks.doubted import Suspect, doubted
+from tasks.doubts import sentence
 from tasks.explore import explore
 from tasks.manifest import Dataset
 from tasks.suspects import suspects
-from tests.tasks.albums import album, made, problem, reasons, verdicts
+from tests.tasks.albums import album, made, photo, problem, reasons, verdicts
 
 
 def test_swapped_labels_stand_first_and_name_the_likely_class() -> None:
@@ -126,3 +127,32 @@ def test_neither_suspects_nor_the_map_copy_all_embeddings(monkeypatch: pytest.Mo
     assert found
     assert drawn is not None
     assert peak < count * width * 4  # what they all take in float32
+
+
+def test_a_twin_does_not_take_the_place_of_a_photo_set_aside_for_its_label(
+    mislabelled: Path, tmp_path: Path
+) -> None:
+    about, store = problem(mislabelled, wrong_labels="set-aside"), tmp_path / "store"
+    first = made(about, store)
+    explore(first, about, None, told_apart(first))
+    (mislabelled / "dog" / "small.jpg").write_bytes(photo(0, quality=60))
+
+    for _ in range(2):
+        told = verdicts(made(about, store))
+        assert (told["dog/cat000.jpg"], told["dog/small.jpg"]) == ("wrong label", "near duplicate")
+
+
+def test_only_photos_that_were_learnt_from_are_promised_to_be_set_aside(
+    mislabelled: Path, tmp_path: Path
+) -> None:
+    dataset = made(problem(mislabelled), tmp_path / "store")
+    kept = dataset.kept(["name", "side"])
+    sides = kept["side"].to_pylist()
+    doubtful = [Suspect(sides.index(side), "dog", "cat", 0.1, True) for side in ("train", "test")]
+
+    told = sentence(dataset, kept, doubtful)
+
+    assert 'wrong_labels = "set-aside" leaves out the 1 of them that were learnt from' in told
+    assert "1 judge models until a person moves them" in told
+    on = made(problem(mislabelled, wrong_labels="set-aside"), tmp_path / "store")
+    assert "The next version leaves out the 1 of them" in sentence(on, kept, doubtful)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -141,3 +143,43 @@ def test_a_tiff_of_the_large_kind_is_left_out(start: bytes) -> None:
             without_private_tags(content)
     damaged = start + bytes(40)  # which nobody can read
     assert without_private_tags(damaged) is damaged
+
+
+def planted(format: str) -> bytes:
+    """A photo with a name in a place that only some programs know of."""
+    stream = io.BytesIO()
+    secret = b"SECRET name" + b"\0" * 5
+    if format == "PNG":
+        picture(3).save(stream, "PNG")
+        content, chunk = stream.getvalue(), b"caBX" + secret
+        whole = struct.pack(">I", len(secret)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        return content[:33] + whole + content[33:]
+    if format == "WEBP":
+        picture(3).save(stream, "WEBP", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0")
+        content = stream.getvalue() + b"C2PA" + struct.pack("<I", len(secret)) + secret
+        return b"RIFF" + struct.pack("<I", len(content) - 8) + content[8:]
+    if format == "JPEG":
+        picture(3).save(stream, "JPEG", progressive=True)
+        content = stream.getvalue()
+        later = content.rindex(b"\xff\xda")
+        return content[:later] + b"\xff\xfe" + struct.pack(">H", len(secret) + 2) + secret + content[later:]
+    picture(3).save(stream, "TIFF")
+    content = stream.getvalue()
+    below = struct.pack("<HHHII", 1, 315, 2, len(secret), len(content) + 18) + b"\0\0\0\0" + secret
+    first, where = struct.unpack_from("<I", content, 4)[0], len(content)
+    count = struct.unpack_from("<H", content, first)[0]
+    entries = [content[first + 2 + 12 * n :][:12] for n in range(count)]
+    entries.append(struct.pack("<HHII", 330, 4, 1, where))
+    table = struct.pack("<H", count + 1) + b"".join(sorted(entries)) + b"\0\0\0\0"
+    return content[:4] + struct.pack("<I", where + len(below)) + content[8:] + below + table
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_what_only_some_programs_read_goes_too(format: str) -> None:
+    before = planted(format)
+
+    after = without_private_tags(before)
+
+    assert b"SECRET" in before
+    assert b"SECRET" not in after
+    assert np.array_equal(np.asarray(opened(after)), np.asarray(opened(before)))

