@@ -93,7 +93,8 @@ def _enough(dataset: Dataset, problem: Problem) -> Iterator[Check]:
         for side in SIDES:
             got, asked = counts[side][label], data.minimum_per_side
             name = f'{side} photos of "{label}"'
-            yield Check(name, f"at least {asked}", str(got), got >= asked, _weight(problem, "per-side"))
+            hint = "" if any(counts[side].values()) else ": where sources name sides, name this one, too"
+            yield Check(name, f"at least {asked}", f"{got}{hint}", got >= asked, _weight(problem, "per-side"))
 
 
 def _balance(dataset: Dataset, problem: Problem) -> Check:

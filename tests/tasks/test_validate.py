@@ -108,3 +108,14 @@ def dark(seed: int) -> bytes:
     stream = io.BytesIO()
     Image.eval(picture(seed), lambda value: value // 4).save(stream, "PNG")
     return stream.getvalue()
+
+
+def test_a_side_that_no_source_names_is_told(tmp_path: Path) -> None:
+    folder = album(tmp_path / "photos")
+    lines = [f"{path},{path.parent.name},test" for path in folder.rglob("*.jpg")]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,side", *lines]) + "\n")
+    about = problem(tmp_path / "list.csv")
+
+    checks = validate(made(about, tmp_path / "store"), about, None)
+
+    assert failed(checks)['train photos of "cat"'].got == "0: where sources name sides, name this one, too"
