@@ -34,7 +34,7 @@ _RUNNING = "running"
 
 def loaded() -> Settings:
     """The settings, as in the folder where somebody started the stack; a worker's runs begin elsewhere."""
-    directly.bypass_proxy()
+    directly.bypass_proxy()  # the command line does it, too, and not every worker is started by that
     os.chdir(os.environ.get(FOLDER, "."))
     return settings.load()
 

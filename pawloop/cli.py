@@ -84,12 +84,13 @@ def up(
 
     Example: `pawloop up --photos ~/photos`
     """
-    from flows import up as stack
+    from flows.up import require_free
+    from flows.up import up as start
 
     if photos:
-        stack.require_free(machine.load())  # or a refused start would leave another problem behind
+        require_free(machine.load())  # or a refused start would leave another problem behind
         _take(photos, name)
-    sys.exit(stack.up(machine.load()))
+    sys.exit(start(machine.load()))
 
 
 @app.command()

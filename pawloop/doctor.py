@@ -160,13 +160,18 @@ def _require_journal(url: str) -> None:
 
 def _problem(settings: Settings, wanted: str) -> tuple[list[Finding], str | None]:
     """What is to say of a problem and its photos, and its name; none where nobody knows it."""
+    is_known = settings.store.is_dir() and wanted in names(settings.store)
     try:
-        problem = problems.load(wanted)
+        problems.find(wanted)
     except PawloopError as error:
-        if settings.store.is_dir() and wanted in names(settings.store):
+        if is_known:
             told = f"{wanted} has no problem file here, so its model can be served and not trained again"
             return [Finding("told", told)], wanted
         return [Finding("bad", str(error))], None
+    try:
+        problem = problems.load(wanted)
+    except PawloopError as error:
+        return [Finding("bad", str(error))], wanted if is_known else None
     good = Finding("good", f"problem {problem.name}: {', '.join(problem.classes)}")
     return [good, *_photos(problem)], problem.name
 
