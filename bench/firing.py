@@ -75,11 +75,6 @@ class Gun:
         answers = np.asarray(told["answers"] or np.empty((0, 3)), np.float64).reshape(-1, 3)
         return Outcome(answers, told["seconds"], cpu_s, told["cpu_s"], told["unsent"])
 
-    @property
-    def is_firing(self) -> bool:
-        """Whether it goes on."""
-        return self._process.poll() is None
-
 
 def fire(child: Child, requests: Path, **plan: float) -> Outcome:
     """Load, and nothing else beside it."""

@@ -17,6 +17,7 @@ from PIL import Image
 from bench.claims import Results, claims
 from bench.contestants import OURS
 from bench.race import Lap, Race, Standing
+from bench.steady import QUEUE
 from pawloop import durable
 
 _COLOURS: Final = 32
@@ -53,7 +54,7 @@ def page(results: Results, machine: Sequence[str], command: str, remarks: Sequen
     if flood := results.overload:
         lines += [
             "",
-            f"Offered {flood.offered_s:.0f} requests a second at a measured capacity of "
+            f"With a queue of {QUEUE}, offered {flood.offered_s:.0f} requests a second at a capacity of "
             f"{flood.capacity_s:.0f}: {flood.answered_s:.0f} a second answered in time (p99 "
             f"{flood.answered_p99_ms:.0f} ms), {flood.refused_s:.0f} a second refused "
             f"(median {flood.refused_p50_ms:.1f} ms, p99 {flood.refused_p99_ms:.1f} ms); the generator took "

@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Event, Thread
 from typing import Final
 
 import numpy as np
 
 from bench import contestants, models
+from bench.children import Child
 from bench.contestants import Contestant, Range, ours
 from bench.firing import Gun, Outcome, fire
 from bench.models import Model
 from pawloop.registry import Registry
 
 _SWAP_EVERY_S: Final = 1.0
+_LOOK_EVERY_S: Final = 1.0
 _DEADLINE_MS: Final = 1000
+QUEUE: Final = 16  # the default of 64 answers as many, each later
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class Overload:
 
 def overload(model: Model, ground: Range, seconds: float) -> Overload:
     """Requests at twice the measured capacity, each with a deadline, whatever the server does."""
-    who = Contestant("Pawloop, overloaded", variables=ours(QUEUE="16"))
+    who = Contestant("Pawloop, overloaded", variables=ours(QUEUE=str(QUEUE)))
     with contestants.running(who, model, ground) as (child, plain):
         fire(child, plain, connections=8, seconds=1)
         quiet = fire(child, plain, connections=1, seconds=2)
@@ -120,7 +125,7 @@ def swaps(model: Model, ground: Range, count: int) -> Swaps:
 
 @dataclass(frozen=True)
 class Growth:
-    """Memory over many requests. rss_mb: after each tenth of them."""
+    """Memory over many requests. rss_mb: during each tenth of them, the median of a look a second."""
 
     requests: int
     failed: int
@@ -141,11 +146,30 @@ def growth(model: Model, ground: Range, requests: int, say: Callable[[str], None
     with contestants.running(who, model, ground) as (child, folder):
         fire(child, folder, connections=8, seconds=600, count=requests // 10)
         for tenth in range(10):
-            outcome = fire(child, folder, connections=8, seconds=600, count=requests // 10)
+            with _looked_at(child) as seen:
+                outcome = fire(child, folder, connections=8, seconds=600, count=requests // 10)
             failed += outcome.failed
-            sizes.append(child.rss_mb())
+            sizes.append(statistics.median(seen))
             say(f"  {(tenth + 1) * requests // 10} requests: {sizes[-1]:.1f} MB")
     return Growth(requests, failed, sizes)
+
+
+@contextmanager
+def _looked_at(child: Child) -> Iterator[list[float]]:
+    """Its memory in MB, a look a second: one alone tells what a batch of the journal has at that moment."""
+    seen, has_ended = [child.rss_mb()], Event()
+
+    def look() -> None:
+        while not has_ended.wait(_LOOK_EVERY_S):
+            seen.append(child.rss_mb())
+
+    looking = Thread(target=look)
+    looking.start()
+    try:
+        yield seen
+    finally:
+        has_ended.set()
+        looking.join()
 
 
 def _later(outcome: Outcome, seconds: float) -> float:
