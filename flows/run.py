@@ -81,8 +81,9 @@ def name_by_end(
     with get_client(sync_client=True) as client:
         name = client.read_flow_run(flow_run.id).name
         if name.endswith(_SEPARATOR + _RUNNING):
-            ended = name.removesuffix(_RUNNING) + (state.name or state.type.value).lower()
-            client.update_flow_run(flow_run.id, name=ended)
+            # Hooks hear of a cancellation while it is under way.
+            how = "cancelled" if state.is_cancelling() else (state.name or state.type.value).lower()
+            client.update_flow_run(flow_run.id, name=name.removesuffix(_RUNNING) + how)
 
 
 def _named(problem: Problem, what: str) -> str:

@@ -50,7 +50,7 @@ def up(settings: Settings) -> int:
 def require_free(settings: Settings) -> None:
     """Raise ServerError for a taken port, BusyError where the store has a stack already.
 
-    What is left of a stack whose own process was killed is ended first.
+    What is left of a stack whose own process was killed, and still has its lock, is ended first.
     """
     require_store(settings.store)
     mark = running.orphaned(settings)

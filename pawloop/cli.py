@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import logging
 import os
 import signal
@@ -87,6 +86,8 @@ def up(
     from flows.up import require_free
     from flows.up import up as start
 
+    if name and not photos:
+        raise typer.BadParameter("--name goes with --photos")
     if photos:
         require_free(machine.load())  # or a refused start would leave another problem behind
         _take(photos, name)
@@ -304,8 +305,8 @@ def _told(state: Any) -> None:  # Any: a Prefect state, which is imported late
 
 
 def _say_answer(path: Path, answer: dict[str, Any], as_json: bool) -> None:  # Any: JSON's values
-    if as_json:  # a line each, since there may be thousands
-        typer.echo(json.dumps({"photo": str(path), **answer}, ensure_ascii=False))
+    if as_json:
+        print_json({"photo": str(path), **answer}, indent=None)  # a line each, since there may be thousands
     elif "error" in answer:
         talk.print(f"{path}: {answer['error']}", style="red", markup=False, soft_wrap=True)
     else:
@@ -317,7 +318,7 @@ def _take(photos: str, name: str) -> None:
     """Make photos the problem of this folder: a problem file, and its name in `.env`."""
     from tasks.formulate import formulate
 
-    name = name or problems.slug(expanded(photos).resolve().stem)
+    name = problems.slug(name or expanded(photos).resolve().stem)
     path = formulate(name, photos, machine.load().store.resolve())
     file = Path(".env")
     kept = file.read_text(encoding="utf-8").splitlines() if file.exists() else []

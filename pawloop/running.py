@@ -1,16 +1,17 @@
 """Who works on a store now: its one stack, whose ports every terminal finds here, and each problem's run.
 
-Knows locks and one file. Knows nothing about what the processes do.
+Knows locks, one file and whether a process lives. Knows nothing about what the processes do.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pawloop import durable
 from pawloop.settings import Settings
@@ -22,8 +23,8 @@ _ADDRESSES: Final = {"host", "port", "prefect_port"}
 def noted(settings: Settings, mark: str = "") -> Iterator[None]:
     """Be the store's one stack. mark: that its processes carry. Raises BusyError that names the other one."""
     with durable.lock(_lock(settings), f"`pawloop up` with port {settings.port}"):
-        addresses = settings.model_dump(include=_ADDRESSES)
-        durable.write_json(_file(settings), {**addresses, "mark": mark, "process": os.getpid()})
+        who = {"mark": mark, "process": os.getpid(), "machine": socket.gethostname()}
+        durable.write_json(_file(settings), settings.model_dump(include=_ADDRESSES) | who)
         try:
             yield
         finally:
@@ -32,26 +33,35 @@ def noted(settings: Settings, mark: str = "") -> Iterator[None]:
 
 def beside(settings: Settings) -> Settings:
     """The settings with the addresses of the stack that runs on this store; as they are where none does."""
-    if durable.holder(_lock(settings)) is None or not _file(settings).exists():
-        return settings
-    note = json.loads(_file(settings).read_bytes())
-    return settings.model_copy(update={name: note[name] for name in _ADDRESSES})
+    note = _note(settings)
+    return settings.model_copy(update={name: note[name] for name in _ADDRESSES}) if note else settings
 
 
 def orphaned(settings: Settings) -> str | None:
     """The mark of a stack whose own process was killed while others of it live on; None where there is none.
 
-    They hold its lock, which they have from it.
+    They hold its lock, which they have from it. Of another machine's nothing can be told.
     """
-    if durable.holder(_lock(settings)) is None or not _file(settings).exists():
+    note = _note(settings)
+    if not note or note.get("machine") != socket.gethostname() or _lives(note["process"]):
         return None
-    note = json.loads(_file(settings).read_bytes())
-    return None if _lives(note.get("process", os.getpid())) else note["mark"]
+    return str(note["mark"])
 
 
 def run_lock(store: Path, name: str) -> Path:
     """The lock that a run holds: of a problem for a retrain, of `problem.what` for other flows."""
     return store / "locks" / f"{name}.lock"
+
+
+def _note(settings: Settings) -> dict[str, Any] | None:  # Any: addresses and numbers
+    """What the stack says of itself whose lock is held; None where nobody holds it."""
+    if durable.holder(_lock(settings)) is None:
+        return None
+    try:
+        note: dict[str, Any] = json.loads(_file(settings).read_bytes())
+    except FileNotFoundError:  # it is just coming up, or going
+        return None
+    return note
 
 
 def _lives(process: int) -> bool:

@@ -33,9 +33,9 @@ def line(text: str) -> None:
     out.print(text, markup=False, soft_wrap=True)
 
 
-def print_json(value: object) -> None:
-    """A result as JSON, and nothing else, whatever the terminal."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+def print_json(value: object, indent: int | None = 2) -> None:
+    """A result as JSON, and nothing else, whatever the terminal; on one line without `indent`."""
+    typer.echo(json.dumps(value, indent=indent, ensure_ascii=False))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str) -> None:

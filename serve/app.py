@@ -6,7 +6,6 @@ A table of contents. Knows nothing about sockets; `serve.run` starts it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -42,7 +41,8 @@ def create_app(settings: Settings, head_start: HeadStart | None = None) -> FastA
 
     head_start: a champion that is being loaded already.
 
-    Raises ProblemFileError when there is no such problem, ServerError for unusable API keys.
+    Raises ProblemFileError when there is neither such a problem nor such a model, ServerError for unusable
+    API keys.
     """
     name = name_of(settings.store, settings.problem)
     app = Application(
@@ -95,10 +95,12 @@ def _lifespan(
 
 
 def _classes(settings: Settings) -> tuple[str, ...]:
-    """Those of the problem file; none where the store knows the model without one."""
-    with contextlib.suppress(ProblemFileError):
+    """Those of the problem file; none where it cannot be read, and the store knows the model all the same."""
+    try:
         return problem.load(settings.problem).classes
-    return ()
+    except ProblemFileError as error:
+        log.info("%s is served by what the store knows of it: %s", settings.problem, error)
+        return ()
 
 
 def _others(settings: Settings, name: str) -> str:

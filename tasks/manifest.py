@@ -89,7 +89,7 @@ class Dataset:
         return self.folder / "places.parquet"
 
     @property
-    def set_aside(self) -> Path:
+    def aside_now(self) -> Path:
         """The files that are set aside now, if they are others since: the manifest's columns."""
         return self.folder / "aside.parquet"
 
@@ -146,21 +146,21 @@ class Dataset:
     def _read(self, columns: list[str] | None, chosen: pc.Expression | None = None) -> pa.Table:
         is_moved = (columns is None or not set(PLACED[1:]).isdisjoint(columns)) and self.places.exists()
         wanted = list(dict.fromkeys([*columns, *PLACED, "verdict"])) if is_moved and columns else columns
-        is_other = self.set_aside.exists()
+        is_other = self.aside_now.exists()
         first = _both(chosen, pc.field("verdict") == KEPT) if is_other else chosen
         try:
             table = pq.read_table(self.manifest, columns=wanted, filters=first)
         except (pa.ArrowException, OSError) as error:
             raise self._damaged(f"cannot be read: {error}") from None
         table = self._placed(table).select(columns or table.column_names) if is_moved else table
-        return pa.concat_tables([table, self._aside_now(columns, chosen)]) if is_other else table
+        return pa.concat_tables([table, self._read_aside(columns, chosen)]) if is_other else table
 
-    def _aside_now(self, columns: list[str] | None, chosen: pc.Expression | None) -> pa.Table:
+    def _read_aside(self, columns: list[str] | None, chosen: pc.Expression | None) -> pa.Table:
         try:
-            return pq.read_table(self.set_aside, columns=columns, filters=chosen)
+            return pq.read_table(self.aside_now, columns=columns, filters=chosen)
         except (pa.ArrowException, OSError) as error:
             raise DatasetError(
-                f"{self.set_aside}: cannot be read: {error}; delete it and run again"
+                f"{self.aside_now}: cannot be read: {error}; delete it and run again"
             ) from None
 
     def _placed(self, table: pa.Table) -> pa.Table:

@@ -37,17 +37,15 @@ class Memory:
         self._kept = Growing(store / "cache" / f"measured-{VERSION}", SCHEMA, "id")
 
     def missing(self, ids: pa.ChunkedArray) -> pa.Array:
-        """Those photos, each once and in their order, that were never measured.
+        """Those photos, each once and in their order, of which there is no good measurement.
 
         One that could not be decoded is asked for again: a decoder may have come since, or memory.
         """
-        kept = self._kept.columns(["id", "fault"])
-        good = kept.filter(pc.equal(kept["fault"], ""))["id"]
         distinct = pc.unique(ids)
-        return distinct.filter(pc.invert(pc.is_in(distinct, good)))
+        return distinct.filter(pc.fill_null(pc.not_equal(self._faults(distinct), ""), True))
 
     def remember(self, ids: list[str], looks: Looks) -> None:
-        """Note measurements; they are on disk when this returns."""
+        """Note measurements; they are on disk when this returns. The same fault again is no news."""
         numbers = looks.numbers
         columns: dict[str, pa.Array] = {"id": pa.array(ids), "fault": pa.array(looks.faults, pa.string())}
         for name in NUMBERS.names or ():
@@ -55,7 +53,10 @@ class Memory:
             columns[name] = pa.array(values.astype(str) if values.dtype.kind == "S" else values)
         flat = pa.py_buffer(np.ascontiguousarray(looks.thumbs))
         columns["thumb"] = pa.Array.from_buffers(_THUMB, len(ids), [None, flat])
-        self._kept.add(pa.table(columns, SCHEMA))
+        is_known = pc.fill_null(pc.equal(self._faults(columns["id"]), columns["fault"]), False)
+        news = pa.table(columns, SCHEMA).filter(pc.invert(is_known))
+        if len(news):
+            self._kept.add(news)
 
     def known(self, ids: pa.ChunkedArray) -> pa.Table:
         """The measurements of photos, a row each in their order, without thumbnails."""
@@ -66,6 +67,10 @@ class Memory:
         """[N, 256] thumbnails of photos."""
         found = self._kept.columns(["thumb"]).take(self._rows(ids))["thumb"].combine_chunks()
         return np.frombuffer(b"".join(found.to_pylist()), np.uint8).reshape(len(ids), THUMB_SIDE**2)
+
+    def _faults(self, ids: pa.Array) -> pa.Array:
+        """[N] of the latest measurement of each, null where there is none."""
+        return self._kept.columns(["fault"])["fault"].take(self._rows(ids)).combine_chunks()
 
     def _rows(self, ids: pa.ChunkedArray) -> pa.Array:
         return pc.index_in(ids, self._ids())

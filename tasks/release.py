@@ -16,10 +16,11 @@ import httpx
 
 from pawloop.card import Card
 from pawloop.errors import ConfirmError, DamagedVersionError, RegistryError
-from pawloop.registry import Registry, Version, verify
+from pawloop.registry import Registry, Version, read_card, verify
 from tasks.cardtext import card_markdown
 
 _ASK_EVERY_S = 0.5
+_SHORTEST_DATE = 8  # digits that a run's name begins with
 
 
 def publish(registry: Registry, candidate: Path, card: Card) -> Version:
@@ -57,7 +58,8 @@ def promote_by_hand(store: Path, registry: Registry, what: str, despite: str | N
     Who is champion already stays so, and nothing moves.
     Raises RegistryError when there is no such version or run, or a reason is wanted.
     """
-    version = registry.version(int(what)) if what.isdecimal() else _of_run(store, registry, what, despite)
+    is_number = what.isdecimal() and len(what) < _SHORTEST_DATE  # longer ones begin a run's name
+    version = registry.version(int(what)) if is_number else _of_run(store, registry, what, despite)
     against = _spoken_against(version)
     if against and not despite:
         raise RegistryError(
@@ -75,6 +77,8 @@ def _of_run(store: Path, registry: Registry, run: str, despite: str | None) -> V
     """The version that a run's candidate became, now or earlier."""
     cards = (store / "runs").glob("*/candidate/card.json")
     begun = [card for card in cards if run and card.parents[1].name.startswith(run)]
+    if len(begun) > 1:
+        begun = [card for card in begun if read_card(card.parent).name == registry.name]
     if len(begun) != 1:
         raise RegistryError(
             f'"{run}" is neither a version number of {registry.name} nor the beginning of one run with a '

@@ -71,7 +71,8 @@ def version_id(members: Iterable[tuple[str, str | None, str, str | None]], rules
 def _sides(table: pa.Table, problem: Problem) -> list[Side | None]:
     """A side for each row that was kept, or would be but for its label; one that its source gave wins.
 
-    One that is given to some photos of a group is that of the others, too: groups are not divided.
+    One that is given to some photos of a group is that of the others, too, or training where several are:
+    nothing but a source divides a group.
     """
     ids, groups, sides, verdicts = (
         table.column(name).to_pylist() for name in ("id", "group", "side", "verdict")
@@ -129,7 +130,7 @@ def _note_aside(dataset: Dataset, table: pa.Table) -> None:
     """Remember which files are set aside now: a further copy, or one that was deleted, makes no version."""
     now = table.filter(pc.not_equal(table["verdict"], KEPT)).replace_schema_metadata(None)
     if not now.equals(dataset.aside()):
-        with durable.aside(dataset.set_aside) as draft:
+        with durable.aside(dataset.aside_now) as draft:
             pq.write_table(now, draft, compression="zstd")
 
 

@@ -6,7 +6,7 @@ others. Pure: from tables to tables.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, Self
 
@@ -76,9 +76,7 @@ def judged(table: pa.Table, memory: Memory, rules: Rules, past: Past) -> pa.Tabl
     verdicts.judge_the_repeated()
     doubted = verdicts.doubted(past.doubted) if rules.wrong_labels == "set-aside" else {}
     if rules.near_duplicates:
-        still = table["id"].take(pa.array(doubted, pa.int64()))
-        held = pa.chunked_array([*past.held.chunks, *still.chunks], pa.string())
-        verdicts.judge_twins(looks["hash"], memory, rules.near_duplicates, held)
+        verdicts.judge_twins(looks["hash"], memory, rules.near_duplicates, past.held, list(doubted))
     verdicts.judge_the_doubted(doubted)  # last, or a twin of as wrong a label would stay in their place
     return verdicts.with_columns(looks)
 
@@ -121,7 +119,7 @@ class _Verdicts:
     def judge_the_repeated(self) -> None:
         """Files that hold the same photo: under two classes none stays, under one the first.
 
-        What any of them says of side and group holds for the one that stays.
+        What any of them says of its side, or first of its group, holds for the one that stays.
         """
         places = self._table["id"].combine_chunks().dictionary_encode().indices.to_numpy()
         rows = np.flatnonzero(np.bincount(places)[places] > 1)
@@ -164,21 +162,33 @@ class _Verdicts:
             self._set_aside(row, Verdict(WRONG, reason))
 
     def judge_twins(
-        self, hashes: pa.ChunkedArray, memory: Memory, radius: int, held: pa.ChunkedArray
+        self,
+        hashes: pa.ChunkedArray,
+        memory: Memory,
+        radius: int,
+        held: pa.ChunkedArray,
+        doubted: Sequence[int],
     ) -> None:
-        """Of photos that are nearly the same picture, the held one stays, then the one of smaller id."""
+        """Of photos that are nearly the same picture, the held one stays, then the one of smaller id.
+
+        doubted: rows that will step aside for their label; until then they count as held beside photos of
+        the same label, which are as wrong, and not at all beside others.
+        """
         rows = np.flatnonzero(self._is_kept)
         found = rows[near.pairs(hashes.to_numpy()[rows], radius)]
         rows = np.unique(found)  # only those that are in a pair
         some = self._table.take(rows)
-        is_held = pc.is_in(some["id"], held).to_numpy()
+        is_doubted = np.isin(rows, doubted)
+        is_held = pc.is_in(some["id"], held).to_numpy() | is_doubted
         ids, labels = some["id"].to_pylist(), some["label"].to_pylist()
         files = list(map(_File, some["name"].to_pylist(), some["source"].to_pylist()))
         order = sorted(range(len(rows)), key=lambda n: (not is_held[n], ids[n]))
         rank = np.empty(len(rows), np.int64)
         rank[order] = np.arange(len(rows))
         pairs = np.sort(rank[np.searchsorted(rows, found)], axis=1)  # [P, 2]
-        is_new = ~is_held[order]
+        classes = np.unique(np.array([label or "" for label in labels], str), return_inverse=True)[1][order]
+        is_apart = is_doubted[order][pairs].any(1) & (classes[pairs[:, 0]] != classes[pairs[:, 1]])
+        pairs, is_new = pairs[~is_apart], ~is_held[order]
         thumbs = memory.thumbs(some["id"])[order]
         for later, earlier in stepped_aside(pairs[is_new[pairs[:, 1]]], thumbs):
             one, other = order[later], order[earlier]
@@ -202,7 +212,7 @@ class _Verdicts:
             "twin_of": pa.array(twins, pa.string()),
         }
         table = self._table
-        for name, told in (("side", self._sides), ("group", self._groups)):
+        for name, told in (("side", self._sides), ("group", self._groups)) if self._sides else ():
             values = table[name].to_pylist()
             for row, value in told.items():
                 values[row] = value

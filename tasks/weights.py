@@ -31,11 +31,11 @@ _TIMEOUT = httpx.Timeout(30.0, connect=4.0)
 _RANDOM_SEED = 0
 _NOT_FEATURES = ("classifier.", "_fc.", "head.")
 # How the package efficientnet-lite0 names what a photo runs through: in the network and in each block.
-_LITE_ORDER = (
+_LITE_NAMES = (
     "_conv_stem", "_expand_conv", "_bn0", "_blocks", "_depthwise_conv", "_conv_head", "_bn1",
-    "_project_conv", "_bn2", "weight", "bias", "running_mean", "running_var",
-    "num_batches_tracked",
+    "_project_conv", "_bn2", "weight", "bias", "running_mean", "running_var", "num_batches_tracked",
 )  # fmt: skip
+_LITE_ORDER = {name: place for place, name in enumerate(_LITE_NAMES)}
 
 
 @dataclass(frozen=True)
@@ -226,8 +226,7 @@ def _fitted(backbone: Backbone, tensors: dict[str, Tensor], source: str) -> dict
 
 def _as_they_run(name: str) -> list[int]:
     """Where a tensor of the package efficientnet-lite0 stands among those that a photo runs through."""
-    place = {part: number for number, part in enumerate(_LITE_ORDER)}
-    return [int(part) if part.isdecimal() else place.get(part, -1) for part in name.split(".")]
+    return [int(part) if part.isdecimal() else _LITE_ORDER.get(part, -1) for part in name.split(".")]
 
 
 def _of_shape(

@@ -99,7 +99,7 @@ def test_a_refused_challenger_needs_a_reason_to_be_promoted(registry: Registry, 
     refused_run(tmp_path)
     with pytest.raises(RegistryError, match="--despite"):
         release.promote_by_hand(tmp_path, registry, "20260101-000000-aaaa", None)
-    version = release.promote_by_hand(tmp_path, registry, "20260101-", "checked by eye")
+    version = release.promote_by_hand(tmp_path, registry, "20260101", "checked by eye")
     assert registry.aliases().champion == version.number
     assert registry.version(version.number).card.verdict.despite == "checked by eye"
 

@@ -142,6 +142,17 @@ def test_a_twin_does_not_take_the_place_of_a_photo_set_aside_for_its_label(
         assert (told["dog/cat000.jpg"], told["dog/small.jpg"]) == ("wrong label", "near duplicate")
 
 
+def test_a_copy_that_was_put_into_the_right_class_stays(mislabelled: Path, tmp_path: Path) -> None:
+    about, store = problem(mislabelled, wrong_labels="set-aside"), tmp_path / "store"
+    first = made(about, store)
+    explore(first, about, None, told_apart(first))
+    (mislabelled / "cat" / "small.jpg").write_bytes(photo(0, quality=60))
+
+    for _ in range(2):
+        told = verdicts(made(about, store))
+        assert (told["dog/cat000.jpg"], told["cat/small.jpg"]) == ("wrong label", "kept")
+
+
 def test_only_photos_that_were_learnt_from_are_promised_to_be_set_aside(
     mislabelled: Path, tmp_path: Path
 ) -> None:
