@@ -65,13 +65,7 @@ from tasks.weights import Pretrained
 CONFIRM_S = 60.0
 
 
-@flow(
-    name="retrain",
-    on_failure=[run.announce, run.name_by_end],
-    on_crashed=[run.announce, run.name_by_end],
-    on_cancellation=[run.name_by_end],
-    validate_parameters=True,
-)
+@flow(name="retrain", validate_parameters=True, **run.HOOKS)
 def retrain(
     problem: str | None = None,
     source: str | None = None,

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx
 from prefect import Flow, Task, runtime
@@ -121,6 +121,14 @@ def announce(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None
         },
         payload={"message": state.message or "", "parameters": flow_run.parameters},
     )
+
+
+# What every flow does about an end that it has no word of its own for.
+HOOKS: Final[dict[str, Any]] = {  # Any: Prefect's hooks
+    "on_failure": [announce, name_by_end],
+    "on_crashed": [announce, name_by_end],
+    "on_cancellation": [name_by_end],
+}
 
 
 def by_chance(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:  # Any: Prefect's generics

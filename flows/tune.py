@@ -27,13 +27,7 @@ from tasks.tune import Search
 from tasks.weights import Pretrained
 
 
-@flow(
-    name="tune",
-    on_failure=[run.announce, run.name_by_end],
-    on_crashed=[run.announce, run.name_by_end],
-    on_cancellation=[run.name_by_end],
-    validate_parameters=True,
-)
+@flow(name="tune", validate_parameters=True, **run.HOOKS)
 def tune(problem: str | None = None, seed: Seed = 0) -> State:
     """Search for better candidates, which the next nights try beside the problem's own.
 

@@ -157,7 +157,7 @@ class Journal:
         """Every answered photo of a model that somebody labelled, by its newest label, oldest first."""
         newest = select(func.max(_labels.c.number)).group_by(_labels.c.prediction_id)
         query = (
-            select(_predictions, *[column.label(f"label_{column.name}") for column in _labels.c])
+            select(_predictions, *_named(_labels, "label"))
             .join(_labels, _labels.c.prediction_id == _predictions.c.id)
             .where(_labels.c.number.in_(newest), _predictions.c.model == model)
             .where(_predictions.c.part == "champion")

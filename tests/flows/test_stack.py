@@ -87,14 +87,19 @@ def test_schedules_go_by_the_machines_zone_unless_another_is_set() -> None:
         Settings(timezone="Middle-earth/Shire")
 
 
+def sleeper_of(started: subprocess.Popen[str]) -> psutil.Process:
+    """The one process of a stack, once it is there."""
+    assert started.stdout is not None
+    said = next(line for line in started.stdout if "started (pid=" in line)
+    return psutil.Process(int(said.rpartition("=")[2].rstrip(")\n")))
+
+
 def test_a_closed_terminal_stops_the_stack(tmp_path: Path) -> None:
     (tmp_path / "Procfile").write_text("sleeper: exec sleep 60\n")
     with subprocess.Popen(
         [sys.executable, "-c", TERMINAL, tmp_path], stdout=subprocess.PIPE, text=True
     ) as started:
-        assert started.stdout is not None
-        said = next(line for line in started.stdout if "started (pid=" in line)
-        sleeper = psutil.Process(int(said.rpartition("=")[2].rstrip(")\n")))
+        sleeper = sleeper_of(started)
         started.send_signal(signal.SIGHUP)
         assert started.wait(20) == 0
     assert not sleeper.is_running() or sleeper.status() == psutil.STATUS_ZOMBIE
@@ -114,14 +119,11 @@ def test_what_is_left_of_a_killed_stack_is_ended_by_the_next_one(tmp_path: Path)
     (tmp_path / "Procfile").write_text("sleeper: exec sleep 60\n")
     command = [sys.executable, "-c", TERMINAL, tmp_path]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as killed:
-        assert killed.stdout is not None
-        said = next(line for line in killed.stdout if "started (pid=" in line)
-        sleeper = psutil.Process(int(said.rpartition("=")[2].rstrip(")\n")))
+        sleeper = sleeper_of(killed)
         killed.kill()
     assert sleeper.is_running()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as started:
-        assert started.stdout is not None
-        said = next(line for line in started.stdout if "started (pid=" in line)
+        sleeper_of(started)
         assert not sleeper.is_running() or sleeper.status() == psutil.STATUS_ZOMBIE
         started.send_signal(signal.SIGTERM)
         assert started.wait(20) == 0

@@ -129,28 +129,18 @@ def test_neither_suspects_nor_the_map_copy_all_embeddings(monkeypatch: pytest.Mo
     assert peak < count * width * 4  # what they all take in float32
 
 
-def test_a_twin_does_not_take_the_place_of_a_photo_set_aside_for_its_label(
-    mislabelled: Path, tmp_path: Path
+@pytest.mark.parametrize(("label", "verdict"), [("dog", "near duplicate"), ("cat", "kept")])
+def test_beside_a_photo_set_aside_for_its_label_a_twin_stays_only_where_it_has_another(
+    mislabelled: Path, tmp_path: Path, label: str, verdict: str
 ) -> None:
     about, store = problem(mislabelled, wrong_labels="set-aside"), tmp_path / "store"
     first = made(about, store)
     explore(first, about, None, told_apart(first))
-    (mislabelled / "dog" / "small.jpg").write_bytes(photo(0, quality=60))
+    (mislabelled / label / "small.jpg").write_bytes(photo(0, quality=60))
 
     for _ in range(2):
         told = verdicts(made(about, store))
-        assert (told["dog/cat000.jpg"], told["dog/small.jpg"]) == ("wrong label", "near duplicate")
-
-
-def test_a_copy_that_was_put_into_the_right_class_stays(mislabelled: Path, tmp_path: Path) -> None:
-    about, store = problem(mislabelled, wrong_labels="set-aside"), tmp_path / "store"
-    first = made(about, store)
-    explore(first, about, None, told_apart(first))
-    (mislabelled / "cat" / "small.jpg").write_bytes(photo(0, quality=60))
-
-    for _ in range(2):
-        told = verdicts(made(about, store))
-        assert (told["dog/cat000.jpg"], told["cat/small.jpg"]) == ("wrong label", "kept")
+        assert (told["dog/cat000.jpg"], told[f"{label}/small.jpg"]) == ("wrong label", verdict)
 
 
 def test_only_photos_that_were_learnt_from_are_promised_to_be_set_aside(
