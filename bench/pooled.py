@@ -172,7 +172,7 @@ def _fold(exam: Exam, task: Task, dataset: Dataset, number: int, place: Path) ->
         },
         lesson.took,
         frozen.took,
-        f"{lesson.trained.story['candidates'][0]['name']} at {lesson.trained.net.image_size}",
+        f"{lesson.trained.story['candidates'][0]['name']}, {lesson.trained.net.name}",
     )
 
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from bench.took import Clock, Took
 from export import onnx as graphs
-from pawloop.image import Resize
+from pawloop.image import CropMode, Resize
 from pawloop.problem import Problem
 from pawloop.sections import Backbone
 from tasks import candidate, variants
@@ -34,7 +34,7 @@ class Task:
     """A problem to be learnt: which photos, by which backbone, with how much effort.
 
     source: a list of photos, or any other source. init: where the backbone's weights are from. sizes: of
-    the input, tried beside 224 pixels.
+    the input, tried beside 224 pixels. crop_modes: how photos may be cut.
     """
 
     classes: tuple[str, ...]
@@ -45,6 +45,7 @@ class Task:
     budget_s: float = 60.0
     views: int = 1
     sizes: tuple[int, ...] = ()
+    crop_modes: tuple[CropMode, ...] = get_args(CropMode)
 
     @property
     def problem(self) -> Problem:
@@ -59,13 +60,16 @@ class Task:
                 "budget_s": self.budget_s,
                 "views": self.views,
                 "image_sizes": self.sizes,
+                "crop_modes": self.crop_modes,
             },
         }
         return Problem.model_validate(value)
 
     def frozen(self, views: int = 1) -> Task:
-        """The same with a head on frozen features alone, of plain photos and so many augmented views."""
-        return replace(self, fine_tune="never", views=views, sizes=())
+        """The same with a head on frozen features alone, of plain photos and so many augmented views.
+
+        Of the centre square alone."""
+        return replace(self, fine_tune="never", views=views, sizes=(), crop_modes=("center",))
 
 
 @dataclass(frozen=True)

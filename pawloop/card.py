@@ -7,6 +7,7 @@ where cards lie.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from pawloop.decision import Costs
-from pawloop.image import Resize
+from pawloop.image import CropMode, Resize
 
 Precision = Literal["float32", "int8"]
 
@@ -71,10 +72,11 @@ class Card(_Part):
     version: the number in the registry, 0 for a candidate. files: SHA-256 of every other file of the
     version; of a candidate, of its variants. purpose: what it is meant for. metrics: by precision.
     novelty_threshold: past it a photo is unlike the training photos. recipe_key, terms_key: name what it was
-    made from, and the costs and bars that it was judged by.
+    made from, and the costs and bars that it was judged by. format: 1 knows no `crop_mode`, and its readers
+    would cut a photo otherwise than training did; so they refuse 2.
     """
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 2
     name: str
     version: int
     run: str
@@ -83,6 +85,7 @@ class Card(_Part):
     purpose: str = ""
     image_size: int
     crop: float
+    crop_mode: CropMode = "center"
     mistake_costs: list[list[float]]
     ask_cost: float
     novelty_threshold: float | None = None
@@ -104,12 +107,33 @@ class Card(_Part):
     @property
     def resize(self) -> Resize:
         """The rule from a photo to this model's input."""
-        return Resize(self.image_size, self.crop)
+        return Resize(self.image_size, self.crop, self.crop_mode)
 
     @property
     def costs(self) -> Costs:
         """What this model's decisions cost."""
         return Costs(tuple(map(tuple, self.mistake_costs)), self.ask_cost)
+
+
+def other_costs(card: Card, classes: Sequence[str], costs: Costs, unfamiliar: float) -> str | None:
+    """What a version decides by and the problem file says otherwise, for a person; None where they agree.
+
+    classes: of `costs`. None also where the version knows others.
+    """
+    if set(card.classes) != set(classes):
+        return None
+    order = [card.classes.index(name) for name in classes]
+    mistake = tuple(tuple(card.mistake_costs[a][b] for b in order) for a in order)
+    held = {"ask": card.ask_cost, "unfamiliar": card.novelty_threshold, "mistake": mistake}
+    asked = {"ask": costs.ask, "unfamiliar": unfamiliar, "mistake": costs.mistake}
+    told = [
+        f"{name} otherwise" if name == "mistake" else f"{name} {held[name]:g}, not {asked[name]:g}"
+        for name in asked
+        if held[name] is not None and held[name] != asked[name]
+    ]
+    if not told:
+        return None
+    return f"version {card.version} decides by other costs than the problem file names: {'; '.join(told)}"
 
 
 SELF_TEST_TOLERANCE: dict[Precision, float] = {

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ from PIL import (  # the plugins register themselves; Pillow would load all fort
 
 from pawloop.errors import PhotoError, PhotoFormatError, PhotoTooLargeError
 
+CropMode = Literal["center", "squash"]
 MAX_PIXELS: Final = 50_000_000
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 SUFFIXES: Final = frozenset(
@@ -73,16 +74,26 @@ DECODER_ERRORS = (
 
 @dataclass(frozen=True)
 class Resize:
-    """The rule from photo to model input: the centre square, `crop` of the shorter side, at `size`.
+    """The rule from photo to model input: a part around the centre, at `size`.
 
-    size: side of the result in pixels. One bilinear, antialiased resampling.
+    size: side of the result in pixels. mode, as timm has it: "center" takes the square on `crop` of the
+    shorter side, "squash" `crop` of both sides, whatever their ratio. One bilinear, antialiased resampling.
     """
 
     size: int
     crop: float = 0.875
+    mode: CropMode = "center"
 
     def __str__(self) -> str:
-        return f"centre-crop-{self.crop:g}-bilinear-{self.size}"
+        name = "centre-crop" if self.mode == "center" else "squash"
+        return f"{name}-{self.crop:g}-bilinear-{self.size}"
+
+    def taken(self, width: int, height: int) -> tuple[float, float]:
+        """Width and height, in pixels, of the part of such a photo that is looked at."""
+        if self.mode == "squash":
+            return width * self.crop, height * self.crop
+        side = min(width, height) * self.crop
+        return side, side
 
 
 def photo_id(content: bytes) -> str:
@@ -91,7 +102,7 @@ def photo_id(content: bytes) -> str:
 
 
 def decode(content: bytes, rule: Resize, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """Pixels [S, S, 3] RGB of an encoded photo: upright, centre-cropped, resized by `rule`.
+    """Pixels [S, S, 3] RGB of an encoded photo: upright, cut and resized by `rule`.
 
     A JPEG is decoded at the smallest scale that is not below the target, which is what makes large
     photos cheap. Raises PhotoError or a child of it for what cannot be read.
@@ -104,15 +115,15 @@ def square(photo: Image.Image, rule: Resize) -> NDArray[np.uint8]:
     """As `decode`, of a photo that is open but perhaps not loaded yet."""
     with _translated():
         width, height = photo.size
-        scale = rule.size / (min(width, height) * rule.crop)
-        photo.draft("RGB", (int(width * scale) + 1, int(height * scale) + 1))
+        across, down = rule.taken(width, height)
+        photo.draft("RGB", (int(width * rule.size / across) + 1, int(height * rule.size / down) + 1))
         photo.load()
         turn = _turn(photo)
         flat = _flattened(photo)
         width, height = flat.size
-        side = min(width, height) * rule.crop
-        left, top = (width - side) / 2, (height - side) / 2
-        box = (left, top, left + side, top + side)
+        across, down = rule.taken(width, height)
+        left, top = (width - across) / 2, (height - down) / 2
+        box = (left, top, left + across, top + down)
         # The square is turned after it was made small; the rule is symmetric, so the order is free.
         small = flat.resize((rule.size, rule.size), Image.Resampling.BILINEAR, box, reducing_gap=2.0)
         if small.mode != "RGB":

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from pawloop.image import CropMode
+
 Backbone = Literal["mobilenet_v3_large", "mobilenet_v3_small", "mobilenet_v2", "efficientnet_lite0"]
 BACKBONES: tuple[Backbone, ...] = get_args(Backbone)
 NAMED_SOURCES: Final = ("sample", "journal", "oxford-iiit-pet")  # alone, or before ://
@@ -105,7 +107,8 @@ class Train(Section):
     """How much effort a night may take, and on what.
 
     budget_s: for everything after the first candidate's frozen head. backbones, image_sizes: tried
-    beside the model's own. rates: learning rates of fine-tuning, in the order in which they are tried.
+    beside the model's own. crop_modes: ways to make a photo square; each network's frozen head tells which
+    suits it. rates: learning rates of fine-tuning, in the order in which they are tried.
     """
 
     budget_s: float = Field(120, gt=0)
@@ -113,6 +116,7 @@ class Train(Section):
     views: int = Field(1, ge=0, le=8)
     backbones: tuple[Backbone, ...] = ()
     image_sizes: tuple[ImageSize, ...] = ()
+    crop_modes: tuple[CropMode, ...] = Field(get_args(CropMode), min_length=1)
     rates: tuple[Rate, ...] = Field((4e-4,), min_length=1)
 
 

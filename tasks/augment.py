@@ -7,6 +7,7 @@ kept. Knows pixels; knows nothing about networks.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ def view(content: bytes, photo_id: str, number: int, rule: Resize) -> NDArray[np
     """
     if number == PLAIN:
         return decode(content, rule)
-    wide = decode(content, Resize(round(rule.size * _WIDER), 1.0))
+    wide = decode(content, replace(rule, size=round(rule.size * _WIDER), crop=1.0))
     seed = hashlib.sha256(f"{photo_id}:{number}".encode()).digest()[:8]
     return _varied(wide, rule.size, np.random.default_rng(int.from_bytes(seed, "big")))
 

@@ -81,7 +81,7 @@ class Contest:
             self._require_an_epoch(self.recipe.nets[0])
         entries = [self.frozen(self.recipe.nets[0], self.deadline)]
         until = time.monotonic() + self.recipe.budget_s
-        for net in sorted(self.recipe.nets[1:], key=lambda one: one.cost):
+        for net in sorted(self._others(), key=lambda one: one.cost):
             try:
                 if time.monotonic() > until:
                     raise UnfinishedError("the time was out before its turn")
@@ -135,7 +135,7 @@ class Contest:
 
         Raises BudgetError when there is no time for one epoch of any.
         """
-        starts = {entry.net: entry for entry in entries}
+        starts = {entry.net: entry for entry in _best_cuts(entries)}
         order = sorted(
             (trial for trial in self.recipe.trials if trial.net in starts),
             key=lambda trial: starts[trial.net].validation_log_loss,
@@ -154,6 +154,15 @@ class Contest:
         late = [run.trial.name for run in runs if not run.tuning.epochs and run.trial not in self._diverged]
         self.notes += [f"{name} found no time for an epoch of fine-tuning" for name in late]
         return tuned
+
+    def _others(self) -> list[Net]:
+        """The networks beside the first one, but for those that would see the very same as another."""
+        if not self.inputs.are_square:
+            return list(self.recipe.nets[1:])
+        firsts: dict[Net, Net] = {}
+        for net in self.recipe.nets:
+            firsts.setdefault(_uncut(net), net)
+        return list(firsts.values())[1:]
 
     @property
     def _has_begun(self) -> bool:
@@ -231,3 +240,16 @@ class Contest:
         if affordable < fewest and not self._has_begun:
             raise self._too_short(epoch_s)
         return Pace(precision, epoch_s, affordable)
+
+
+def _best_cuts(entries: Sequence[Entry]) -> list[Entry]:
+    """Of each network the entry with the cut that suits its head best, so that time goes to one of them."""
+    best: dict[Net, Entry] = {}
+    for entry in sorted(entries, key=lambda one: one.validation_log_loss):
+        best.setdefault(_uncut(entry.net), entry)
+    return list(best.values())
+
+
+def _uncut(net: Net) -> Net:
+    """The network, however photos are cut for it."""
+    return replace(net, crop_mode="center")

@@ -55,6 +55,7 @@ def describe(
         purpose=problem.purpose or _purpose(problem),
         image_size=candidate.rule.size,
         crop=candidate.rule.crop,
+        crop_mode=candidate.rule.mode,
         mistake_costs=[list(row) for row in problem.costs.mistake],
         ask_cost=problem.costs.ask,
         backbone=own.backbone,

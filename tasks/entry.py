@@ -33,6 +33,7 @@ class Entry:
             "name": self.name,
             "backbone": self.net.backbone,
             "image_size": self.net.image_size,
+            "crop_mode": self.net.crop_mode,
             "weights_sha256": self.net.weights_sha256,
             "tuning": asdict(self.tuning) if self.tuning else None,
             "validation_accuracy": self.validation_accuracy,

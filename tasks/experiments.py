@@ -30,6 +30,7 @@ SHOWN = (
     "run",
     "backbone",
     "image_size",
+    "crop_mode",
     "chosen",
     "rate",
     "epochs",
@@ -58,6 +59,7 @@ class Experiment:
     made: str
     backbone: str
     image_size: int
+    crop_mode: str
     weights_sha256: str | None
     chosen: str
     l2: float | None
@@ -210,6 +212,7 @@ def _row(candidate: dict[str, Any], run: str, facts: Any) -> Experiment:  # Any:
         image_size=candidate["image_size"],
         chosen=candidate["name"],
         # Older records lack some of these, and those that failed most of them.
+        crop_mode=candidate.get("crop_mode", "center"),
         weights_sha256=candidate.get("weights_sha256"),
         l2=candidate.get("l2"),
         rate=tuning.get("rate"),

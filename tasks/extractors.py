@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from export import onnx as graphs
 from export.backbone import ARCHITECTURES, Architecture, Network
 from pawloop import durable
-from pawloop.image import Resize
+from pawloop.image import CropMode, Resize
 from pawloop.sections import Backbone
 from tasks.features import Extractor, Progress, Wanted, features
 from tasks.manifest import SIDES, Dataset
@@ -31,17 +31,22 @@ Output = Literal["embedding", "trunk"]
 
 @dataclass(frozen=True)
 class Net:
-    """A pretrained backbone at one input size. weights_sha256: None where they are random."""
+    """A pretrained backbone at one input size, and how photos are cut for it.
+
+    weights_sha256: None where they are random. crop, crop_mode: as `Resize` has them.
+    """
 
     backbone: Backbone
     weights_sha256: str | None
     image_size: int
     crop: float
+    crop_mode: CropMode = "center"
 
     @property
     def name(self) -> str:
-        """Such as "mobilenet_v2 at 224"."""
-        return f"{self.backbone} at {self.image_size}"
+        """Such as "mobilenet_v2 at 224" or "mobilenet_v2 at 224, squashed"."""
+        squashed = ", squashed" if self.crop_mode == "squash" else ""
+        return f"{self.backbone} at {self.image_size}{squashed}"
 
     @property
     def cost(self) -> float:
@@ -56,7 +61,7 @@ class Net:
     @property
     def rule(self) -> Resize:
         """From a photo to its input."""
-        return Resize(self.image_size, self.crop)
+        return Resize(self.image_size, self.crop, self.crop_mode)
 
     def network(self, weights: Pretrained, class_count: int, seed: int) -> Network:
         """The backbone with its weights and a new head, in evaluation mode."""
@@ -68,7 +73,7 @@ class Net:
 
 def frozen_extractor(net: Net, network: Network, output: Output, store: Path) -> Extractor:
     """The graph of the frozen blocks of `network`, built unless it is there."""
-    facts = [net.backbone, net.weights_sha256, net.image_size, net.crop, output, view_version()]
+    facts = [net.backbone, net.weights_sha256, net.image_size, str(net.rule), output, view_version()]
     key = durable.content_key(*facts, graphs.OPSET, network.boundary)
     path = store / "extractors" / f"{key}.onnx"
     if not path.exists():

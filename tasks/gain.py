@@ -23,7 +23,7 @@ from tasks.evaluate import largest_cost
 from tasks.inputs import Progress
 from tasks.paired import lower_bound, upper_bound
 from tasks.recipe import Recipe
-from tasks.trials import Trial
+from tasks.trials import Trial, cuts
 from tasks.tune import Search, checkpoints
 
 
@@ -71,7 +71,12 @@ def gain(search: Search, pair: tuple[Trial, Trial], on_progress: Progress) -> Ga
     costs, right = [], []
     for trial in pair:
         recipe = Recipe(
-            (trial,), "always", problem.train.views, problem.tune.trial_s, problem.classes, search.seed
+            cuts(trial, problem),
+            "always",
+            problem.train.views,
+            problem.tune.trial_s,
+            problem.classes,
+            search.seed,
         )
         place = checkpoints(search, recipe)
         contest = Contest(dataset, recipe, search.weights, place, on_progress, limit="[tune] trial_s")

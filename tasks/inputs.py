@@ -19,6 +19,7 @@ from tasks.finetune import Activations
 from tasks.manifest import SIDES, Dataset, Photo, Side, labels_of
 from tasks.recipe import Recipe
 
+_SQUARE = 1.05  # longer by shorter side up to which a photo is as good as square
 _MOST_ACTIVATION_BYTES = 160 * 2**20  # what a budget of minutes can visit, and memory can hold
 Progress = Callable[[str, int, int], None]
 
@@ -44,6 +45,12 @@ class Inputs:
         if side not in self._photos:
             self._photos[side] = self.dataset.photos(side)
         return self._photos[side]
+
+    @property
+    def are_square(self) -> bool:
+        """Whether nine training photos of ten are so nearly square that each way to cut them is the same."""
+        ratios = [max(one.width, one.height) / min(one.width, one.height) for one in self.photos("train")]
+        return bool(np.quantile(ratios, 0.9) <= _SQUARE)
 
     def labels(self, side: Side) -> NDArray[np.int64]:
         """[N] of the photos of one side, as places among the classes."""

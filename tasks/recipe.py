@@ -75,4 +75,6 @@ def replayed(recorded: Mapping[str, Any]) -> Recipe:  # Any: a card's recipe, as
 
 
 def _is_of(trial: Trial, entry: Mapping[str, Any]) -> bool:  # Any: as above
-    return (trial.net.backbone, trial.net.image_size) == (entry["backbone"], entry["image_size"])
+    net = trial.net
+    mode = entry.get("crop_mode", "center")  # older cards do not say
+    return (net.backbone, net.image_size, net.crop_mode) == (entry["backbone"], entry["image_size"], mode)

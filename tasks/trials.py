@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -40,16 +40,26 @@ def trials(problem: Problem, weights: Sequence[Pretrained], found: Sequence[Tria
     weights: of the backbones at hand, the problem's own first. A find whose weights are not among them is
     left out, since it is a find about other weights.
     """
+    modes = dict.fromkeys(problem.train.crop_modes)
     sizes = dict.fromkeys((problem.model.image_size, *problem.train.image_sizes))
     asked = [one for one in weights if one is weights[0] or one.backbone in problem.train.backbones]
-    nets = [Net(one.backbone, one.sha256, size, CROP) for one, size in product(asked, sizes)]
+    nets = [
+        Net(one.backbone, one.sha256, size, CROP, mode) for one, size, mode in product(asked, sizes, modes)
+    ]
     digests = {(one.backbone, one.sha256) for one in weights}
-    usable = [one for one in found if (one.net.backbone, one.net.weights_sha256) in digests]
+    known = [one for one in found if (one.net.backbone, one.net.weights_sha256) in digests]
+    usable = [twin for one in known for twin in cuts(one, problem)]
     named = [Trial(net, Tuning(rate)) for net, rate in product(nets, problem.train.rates)]
     # The problem's own network stands first, and of each network what was found: a budget that has time for
     # one candidate takes that.
     own = [one for one in usable if one.net == nets[0]]
     return tuple(dict.fromkeys([*own, named[0], *usable, *named]))
+
+
+def cuts(trial: Trial, problem: Problem) -> tuple[Trial, ...]:
+    """The same candidate with each of the problem's ways to make a photo square."""
+    modes = dict.fromkeys(problem.train.crop_modes)
+    return tuple(replace(trial, net=replace(trial.net, crop_mode=mode)) for mode in modes)
 
 
 def write_found(store: Path, name: str, found: Sequence[Trial]) -> Path:

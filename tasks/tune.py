@@ -34,7 +34,7 @@ from tasks.finetune import Tuning
 from tasks.inputs import Progress
 from tasks.manifest import Dataset
 from tasks.recipe import Recipe
-from tasks.trials import CROP, Trial, read_found, trials, write_found
+from tasks.trials import CROP, Trial, cuts, read_found, trials, write_found
 from tasks.weights import Pretrained
 
 
@@ -57,10 +57,8 @@ class Search:
 
     def trial(self, parameters: Mapping[str, Any]) -> Trial:  # Any: Optuna's values
         """The candidate that a trial's parameters describe."""
-        backbone, size = parameters["network"].split(" at ")
-        digest = {one.backbone: one.sha256 for one in self.weights}[backbone]
-        tuning = {name: parameters[name] for name in ("rate", "decay", "smoothing")}
-        return Trial(Net(backbone, digest, int(size), CROP), Tuning(**tuning))
+        net = _networks(self.problem, self.weights)[parameters["network"]]
+        return Trial(net, Tuning(**{name: parameters[name] for name in ("rate", "decay", "smoothing")}))
 
 
 def open_search(dataset: Dataset, problem: Problem, weights: Sequence[Pretrained], seed: int) -> Search:
@@ -71,7 +69,11 @@ def open_search(dataset: Dataset, problem: Problem, weights: Sequence[Pretrained
     own = tuple(weights)
     code = provenance.code_version()
     space = problem.tune.model_dump(exclude={"budget_s", "trials", "keep"})
-    space |= {"networks": _networks(problem, own), "views": problem.train.views}
+    space |= {
+        "networks": [*_networks(problem, own)],
+        "crop_modes": problem.train.crop_modes,
+        "views": problem.train.views,
+    }
     key = durable.content_key(dataset.id, code, space, [(one.backbone, one.sha256) for one in own], seed)
     folder = dataset.store / "tuned" / problem.name / key
     folder.mkdir(parents=True, exist_ok=True)
@@ -154,7 +156,7 @@ def leave(found: Search) -> None:
 
 def before(dataset: Dataset, problem: Problem, weights: Sequence[Pretrained]) -> Trial:
     """The candidate that the nights preferred until now: an earlier search's best, else the problem's own."""
-    earlier = read_found(dataset.store, problem.name)
+    earlier = [cuts(one, problem)[0] for one in read_found(dataset.store, problem.name)]
     known = trials(problem, weights, earlier)
     return next((one for one in earlier if one in known), known[0])
 
@@ -187,10 +189,12 @@ def _first(search: Search) -> dict[str, Any]:  # Any: Optuna's values
     }
 
 
-def _networks(problem: Problem, weights: Sequence[Pretrained]) -> list[str]:
-    """The names of all that may be tried."""
+def _networks(problem: Problem, weights: Sequence[Pretrained]) -> dict[str, Net]:
+    """All that may be tried, by name. How photos are cut is no choice of a search: the frozen heads tell."""
+    mode = problem.train.crop_modes[0]
     sizes = dict.fromkeys((problem.model.image_size, *problem.tune.image_sizes))
-    return [Net(one.backbone, one.sha256, size, CROP).name for one in weights for size in sizes]
+    nets = [Net(one.backbone, one.sha256, size, CROP, mode) for one in weights for size in sizes]
+    return {net.name: net for net in nets}
 
 
 def _within(value: float, span: tuple[float, float]) -> float:
@@ -199,7 +203,7 @@ def _within(value: float, span: tuple[float, float]) -> float:
 
 def _tried(search: Search, asked: optuna.Trial, deadline: float) -> float:
     space = search.problem.tune
-    asked.suggest_categorical("network", _networks(search.problem, search.weights))
+    asked.suggest_categorical("network", [*_networks(search.problem, search.weights)])
     asked.suggest_float("rate", *space.rate, log=True)
     asked.suggest_float("decay", *space.decay)
     asked.suggest_float("smoothing", *space.smoothing)
@@ -223,7 +227,8 @@ def _trained(search: Search, trial: Trial, asked: optuna.Trial, deadline: float)
     """The candidate fine-tuned as asked; its frozen head, the same for all of a network, does not count."""
     problem = search.problem
     seconds = max(0.0, min(problem.tune.trial_s, deadline - time.monotonic()))
-    recipe = Recipe((trial,), "always", problem.train.views, seconds, problem.classes, search.seed)
+    tried = cuts(trial, problem)
+    recipe = Recipe(tried, "always", problem.train.views, seconds, problem.classes, search.seed)
     place = checkpoints(search, recipe)
 
     def on_epoch(epoch: int, loss: float) -> bool:

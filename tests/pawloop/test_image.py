@@ -32,6 +32,30 @@ def test_pictures_of_numbers_come_in_eight_bits(values: np.ndarray, expected: in
     assert np.unique(pixels).tolist() == [expected]
 
 
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_squashed_a_photo_keeps_its_edges_which_the_centre_square_loses(kind: str, turned: bool) -> None:
+    picture = np.zeros((300, 900, 3), np.uint8)
+    picture[:, :225, 0] = 255  # the left quarter is red
+    exif = Image.Exif()
+    exif[0x0112] = 6 if turned else 1  # a quarter turn: what was left is then the top
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, kind, exif=exif, quality=95)
+    red = {
+        mode: decode(file.getvalue(), Resize(64, 1.0, mode))[..., 0] > 127 for mode in ("center", "squash")
+    }
+    assert not red["center"].any()
+    columns = red["squash"].T if turned else red["squash"]
+    assert columns[:, :15].all()
+    assert not columns[:, 17:].any()
+
+
+def test_of_a_square_photo_both_ways_give_the_same() -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (90, 90, 3), np.uint8)
+    photo = encoded(Image.fromarray(noise))
+    assert (decode(photo, Resize(32, 0.9)) == decode(photo, Resize(32, 0.9, "squash"))).all()
+
+
 def test_a_large_picture_of_numbers_is_not_copied_in_doubles() -> None:
     side = 3000
     photo = encoded(Image.new("I;16", (side, side)))

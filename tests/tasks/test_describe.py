@@ -27,6 +27,7 @@ STORY = {
             "name": "frozen",
             "backbone": "mobilenet_v2",
             "image_size": 224,
+            "crop_mode": "center",
             "tuning": None,
             "epochs": 0,
             "validation_accuracy": 0.9,

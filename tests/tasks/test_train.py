@@ -62,6 +62,7 @@ image_size = 128
 [train]
 fine_tune = "never"
 views = 1
+crop_modes = ["center"]
 [evaluate]
 robustness_photos = 8
 occlusion_photos = 2
@@ -294,7 +295,12 @@ def test_a_night_tries_every_size_and_rate_and_says_what_had_to_wait(
     several = problem.model_copy(
         update={
             "train": sections.Train(
-                fine_tune="always", image_sizes=(64, 96), rates=(4e-4, 1e-4), views=0, budget_s=600
+                crop_modes=("center",),
+                fine_tune="always",
+                image_sizes=(64, 96),
+                rates=(4e-4, 1e-4),
+                views=0,
+                budget_s=600,
             )
         }
     )
@@ -312,6 +318,31 @@ def test_a_night_tries_every_size_and_rate_and_says_what_had_to_wait(
     rested = replace(hurried, fine_tune="never", budget_s=600)
     story = train.train(dataset, rested, [pretrained], "rested").story
     assert {one["image_size"] for one in story["candidates"]} == {128, 64, 96}
+
+
+def test_each_networks_head_says_how_photos_are_cut_and_only_that_way_is_fine_tuned(
+    problem: Problem, dataset: Dataset, pretrained: Pretrained
+) -> None:
+    both = sections.Train(fine_tune="always", rates=(4e-4,), views=0, budget_s=600)
+    small = problem.model.model_copy(update={"image_size": 64})
+    recipe = recipes.plan(problem.model_copy(update={"train": both, "model": small}), [pretrained], 0)
+    assert [net.crop_mode for net in recipe.nets] == ["center", "squash"]
+    assert not inputs.Inputs(dataset, recipe, lambda *_: None).are_square
+    story = train.train(dataset, replace(recipe, budget_s=60), [pretrained], "cuts").story
+    heads = {one["crop_mode"]: one for one in story["candidates"] if one["name"] == "frozen"}
+    tuned = [one["crop_mode"] for one in story["candidates"] if one["name"] == "fine-tuned"]
+    assert heads.keys() == {"center", "squash"}
+    assert tuned == [min(heads, key=lambda mode: heads[mode]["validation_log_loss"])]
+
+
+def test_square_photos_are_cut_in_one_way(
+    problem: Problem, dataset: Dataset, pretrained: Pretrained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inputs.Inputs, "are_square", True)
+    recipe = recipes.plan(problem.model_copy(update={"train": sections.Train()}), [pretrained], 0)
+    only_heads = replace(recipe, fine_tune="never", views=0)
+    story = train.train(dataset, only_heads, [pretrained], "square").story
+    assert [one["crop_mode"] for one in story["candidates"]] == ["center"]
 
 
 def test_of_features_that_the_time_did_not_suffice_for_those_done_are_kept(
@@ -373,7 +404,9 @@ def test_a_candidate_without_time_leaves_the_others_going_and_is_named(
         return self.trial.net.image_size == 64 and go_on(self, until)
 
     monkeypatch.setattr(racer.Racer, "go_on", late)
-    two = sections.Train(fine_tune="always", image_sizes=(96,), rates=(4e-4,), views=0, budget_s=600)
+    two = sections.Train(
+        crop_modes=("center",), fine_tune="always", image_sizes=(96,), rates=(4e-4,), views=0, budget_s=600
+    )
     small = problem.model.model_copy(update={"image_size": 64})
     recipe = recipes.plan(problem.model_copy(update={"train": two, "model": small}), [pretrained], 0)
     story = train.train(dataset, recipe, [pretrained], "one is late").story
@@ -388,7 +421,9 @@ def test_a_candidate_that_diverges_leaves_the_others_going_and_is_named(
 ) -> None:
     monkeypatch.setattr(racer, "_MOST_EPOCHS", 2)
     monkeypatch.setattr(contest, "measured_pace", lambda *_: ("float32", 0.1))
-    two = sections.Train(fine_tune="always", rates=(4e-4, 1e-4), views=0, budget_s=600)
+    two = sections.Train(
+        crop_modes=("center",), fine_tune="always", rates=(4e-4, 1e-4), views=0, budget_s=600
+    )
     small = problem.model.model_copy(update={"image_size": 64})
     recipe = recipes.plan(problem.model_copy(update={"train": two, "model": small}), [pretrained], 0)
     epoch = finetune.FineTuning.epoch
@@ -414,7 +449,9 @@ def test_candidates_race_in_the_time_that_their_own_size_wants(
 ) -> None:
     monkeypatch.setattr(racer, "_MOST_EPOCHS", 2)
     monkeypatch.setattr(contest, "measured_pace", lambda *_: ("float32", 20.0))
-    sizes = sections.Train(fine_tune="always", image_sizes=(128,), rates=(4e-4,), views=0, budget_s=200)
+    sizes = sections.Train(
+        crop_modes=("center",), fine_tune="always", image_sizes=(128,), rates=(4e-4,), views=0, budget_s=200
+    )
     small = problem.model.model_copy(update={"image_size": 64})
     recipe = recipes.plan(problem.model_copy(update={"train": sizes, "model": small}), [pretrained], 0)
     race = contest.Contest(dataset, recipe, [pretrained], dataset.store, lambda *_: None)
@@ -437,7 +474,7 @@ def test_what_a_killed_run_learnt_is_gone_on_with_on_a_machine_that_is_slower_no
 ) -> None:
     monkeypatch.setattr(racer, "_MOST_EPOCHS", 2)
     monkeypatch.setattr(contest, "_GOOD_ENOUGH", 1.1)
-    own = sections.Train(fine_tune=asked, rates=(4e-4,), views=0, budget_s=600)
+    own = sections.Train(crop_modes=("center",), fine_tune=asked, rates=(4e-4,), views=0, budget_s=600)
     recipe = recipes.plan(problem.model_copy(update={"train": own}), [pretrained], 0)
 
     def killed(stage: str, *_: int) -> None:
@@ -465,7 +502,9 @@ def test_the_worse_half_stops_after_each_round_also_when_the_race_is_killed_in_o
 ) -> None:
     monkeypatch.setattr(racer, "_MOST_EPOCHS", 4)
     monkeypatch.setattr(contest, "measured_pace", lambda *_: ("float32", 0.1))
-    four = sections.Train(fine_tune="always", rates=(4e-4, 2e-4, 1e-4, 5e-5), views=0, budget_s=600)
+    four = sections.Train(
+        crop_modes=("center",), fine_tune="always", rates=(4e-4, 2e-4, 1e-4, 5e-5), views=0, budget_s=600
+    )
     small = problem.model.model_copy(update={"image_size": 64})
     recipe = recipes.plan(problem.model_copy(update={"train": four, "model": small}), [pretrained], 0)
     epochs: list[str] = []

@@ -136,7 +136,7 @@ def test_an_edited_search_space_is_another_study_and_begins_inside_it(search: tu
     assert apart.folder != search.folder
     [first] = apart.study.get_trials()
     space = tune._networks(edited, own)
-    assert first.system_attrs["fixed_params"].get("network", space[0]) in space
+    assert first.system_attrs["fixed_params"].get("network", next(iter(space))) in space
     other = search.problem.model_copy(update={"train": Train(views=1)})
     assert tune.open_search(search.dataset, other, own, 0).folder != search.folder
 
