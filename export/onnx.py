@@ -95,19 +95,25 @@ def with_novelty(
     model: ModelProto,
     centre: NDArray[np.float32],
     bank: NDArray[np.float32],
+    lengths: NDArray[np.float32],
     distances: NDArray[np.float32],
 ) -> ModelProto:
     """A classifier's graph with a third output, `novelty` float32 [N], from 0 to 1.
 
     It is the share of `distances` [Q], those of validation photos, that the photo's own exceeds. A
-    photo's distance is one less its mean cosine to the ten nearest rows of `bank` [M, 2 D]. A row is a
-    training photo's embedding seen from zero and seen from `centre` [D], both at length one, and its cosine
-    the mean of the two.
+    photo's distance is one less its mean cosine to the ten nearest training photos, each the mean of two:
+    seen from zero, and from `centre` [D]. bank: [M, D] of their embeddings at length one. lengths: [M].
     """
     graph = model.graph
+    shifted = bank * lengths[:, None] - centre  # [M, D]
+    away = np.maximum(np.linalg.norm(shifted, axis=1), LEAST_LENGTH)  # [M]
     constants = {
         "novelty.centre": centre.astype(np.float32)[None],
-        "novelty.bank": np.ascontiguousarray(0.5 * bank.T, np.float16),  # halves the file's growth
+        "novelty.bank": np.ascontiguousarray(bank.T, np.float16),  # halves the file's growth
+        "novelty.scale": (lengths / away)[None].astype(np.float32),
+        "novelty.share": (1 / away)[None].astype(np.float32),
+        "novelty.offset": (shifted @ centre / away)[None].astype(np.float32),
+        "novelty.half": np.float32(0.5),
         "novelty.least": np.float32(LEAST_LENGTH),
         "novelty.distances": distances.astype(np.float32)[None],
         "novelty.k": np.array([min(NEIGHBOURS, len(bank))], np.int64),
@@ -118,12 +124,7 @@ def with_novelty(
     make = helper.make_node
     graph.node.extend(
         [
-            *_direction("embedding", "novelty.from_zero"),
-            make("Sub", ["embedding", "novelty.centre"], ["novelty.shifted"]),
-            *_direction("novelty.shifted", "novelty.from_centre"),
-            make("Concat", ["novelty.from_zero", "novelty.from_centre"], ["novelty.direction"], axis=1),
-            make("Cast", ["novelty.bank"], ["novelty.rows"], to=TensorProto.FLOAT),
-            make("MatMul", ["novelty.direction", "novelty.rows"], ["novelty.cosines"]),
+            *_both_cosines(),
             make("TopK", ["novelty.cosines", "novelty.k"], ["novelty.nearest", "novelty.which"], axis=1),
             make("ReduceMean", ["novelty.nearest"], ["novelty.cosine"], axes=[1], keepdims=0),
             make("Sub", ["novelty.one", "novelty.cosine"], ["novelty.distance"]),
@@ -137,12 +138,37 @@ def with_novelty(
     return model
 
 
-def _direction(values: str, out: str) -> list[NodeProto]:
-    """Rows at length one; a row of zeros stays one."""
+def _both_cosines() -> list[NodeProto]:
+    """Mean cosines [N, M] from zero and from the centre, of one product of embedding and bank.
+
+    Where r is a row at length one, l its length, c the centre and a = |l r - c|, the product of e with that
+    row's direction from the centre is (l / a) (e r) - (e c) / a.
+    """
+    make = helper.make_node
+    return [
+        make("Cast", ["novelty.bank"], ["novelty.rows"], to=TensorProto.FLOAT),
+        make("MatMul", ["embedding", "novelty.rows"], ["novelty.products"]),
+        *_length("embedding", "novelty.length"),
+        make("Div", ["novelty.products", "novelty.length"], ["novelty.from_zero"]),
+        make("Sub", ["embedding", "novelty.centre"], ["novelty.shifted"]),
+        *_length("novelty.shifted", "novelty.away"),
+        make("Mul", ["embedding", "novelty.centre"], ["novelty.by_centre"]),
+        make("ReduceSum", ["novelty.by_centre", "novelty.axis"], ["novelty.onto_centre"], keepdims=1),
+        make("Mul", ["novelty.products", "novelty.scale"], ["novelty.along"]),
+        make("Mul", ["novelty.onto_centre", "novelty.share"], ["novelty.less"]),
+        make("Sub", ["novelty.along", "novelty.less"], ["novelty.of_whole"]),
+        make("Sub", ["novelty.of_whole", "novelty.offset"], ["novelty.of_shifted"]),
+        make("Div", ["novelty.of_shifted", "novelty.away"], ["novelty.from_centre"]),
+        make("Add", ["novelty.from_zero", "novelty.from_centre"], ["novelty.both"]),
+        make("Mul", ["novelty.both", "novelty.half"], ["novelty.cosines"]),
+    ]
+
+
+def _length(values: str, out: str) -> list[NodeProto]:
+    """Lengths [N, 1] of rows, of those of zeros not zero."""
     return [
         helper.make_node("ReduceL2", [values], [f"{out}.norm"], axes=[1], keepdims=1),
-        helper.make_node("Max", [f"{out}.norm", "novelty.least"], [f"{out}.length"]),
-        helper.make_node("Div", [values, f"{out}.length"], [out]),
+        helper.make_node("Max", [f"{out}.norm", "novelty.least"], [out]),
     ]
 
 

@@ -199,7 +199,7 @@ def _calibrated(
     spread = familiar.spread(away)
     model = graphs.load(path)
     graphs.set_temperature(model, temperature)
-    graphs.save(graphs.with_novelty(model, bank.centre, bank.rows, spread), path)
+    graphs.save(graphs.with_novelty(model, bank.centre, bank.rows, bank.lengths, spread), path)
     scaled = np.exp(logits / temperature)
     novelty = (away[:, None] > spread[None]).mean(axis=1)
     own = Answers(

@@ -106,7 +106,7 @@ def test_novelty_in_the_graph_is_what_the_training_side_worked_out(tmp_path: Pat
     seen = Session(path).run(rng.integers(0, 256, (12, SIZE, SIZE, 3), dtype=np.uint8))["embedding"]
     bank = familiar.Bank.of(seen)
     spread = familiar.spread(familiar.distances(seen[::-1] * 1.1, bank, graphs.NEIGHBOURS))
-    graphs.save(graphs.with_novelty(graphs.load(path), bank.centre, bank.rows, spread), path)
+    graphs.save(graphs.with_novelty(graphs.load(path), bank.centre, bank.rows, bank.lengths, spread), path)
     told = Session(path).run(self_test_images(SIZE))
     away = familiar.distances(told["embedding"], bank, graphs.NEIGHBOURS)
     assert told["novelty"] == pytest.approx((away[:, None] > spread[None]).mean(axis=1), abs=1e-6)
