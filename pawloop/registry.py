@@ -8,8 +8,10 @@ cards; knows nothing about how models are made, judged or served.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +26,8 @@ from pawloop.card import Card, Verdict
 from pawloop.errors import DamagedVersionError, ProblemFileError, RegistryError
 
 _HISTORY_KEPT = 1000
+_UNFINISHED = ".publishing"  # lies in a version's folder until its files are there
+_ABANDONED_S = 3600.0  # publishing takes seconds
 
 
 class Move(BaseModel):
@@ -52,6 +56,11 @@ class Aliases(BaseModel):
     anchor: int | None = None
     serial: int = 0
     history: list[Move] = []
+
+    def taken_back(self, number: int) -> Move | None:
+        """The move by which a version that was champion last gave way to an older one, or to nobody."""
+        last = next((move for move in reversed(self.history) if move.before == number), None)
+        return last if last and (last.champion is None or last.champion < number) else None
 
 
 @dataclass(frozen=True)
@@ -109,7 +118,9 @@ class Registry:
             return Aliases.model_validate_json(path.read_bytes())
         except FileNotFoundError:
             return Aliases()
-        except (OSError, ValidationError) as error:
+        except OSError as error:  # of the machine, not of the file, which may be whole
+            raise RegistryError(f"{path}: cannot be read: {error.strerror}") from None
+        except ValidationError as error:
             raise RegistryError(
                 f"{path}: cannot be read ({error}); restore it from a copy, or name the champion "
                 f"again with `pawloop models promote` after removing it"
@@ -138,6 +149,11 @@ class Registry:
             known = ", ".join(map(str, self.numbers())) or "none"
             raise RegistryError(f"{self.name} has no version {number} (known: {known})")
         card = read_card(folder)
+        if (card.name, card.version) != (self.name, number):
+            raise DamagedVersionError(
+                f"{folder}: its card is that of {card.name} version {card.version}; "
+                "put each version's folder back where it belongs"
+            )
         if check:
             verify(folder, card)
         return Version(folder, card)
@@ -160,15 +176,25 @@ class Registry:
 
         candidate: folder whose files are copied. stamp: writes what names the version (its card in
         words) into the new folder, given the numbered card. `card.json`, with the hashes of all
-        files, comes last.
+        files, comes last. What cannot be published whole leaves no folder.
         """
         folder = self._claim()
+        try:
+            return self._filled(folder, candidate, card, stamp)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    def _filled(
+        self, folder: Path, candidate: Path, card: Card, stamp: Callable[[Path, Card], None]
+    ) -> Version:
         numbered = card.model_copy(update={"version": int(folder.name)})
         for source in sorted(candidate.iterdir()):
             is_draft = source.name.startswith(".")  # left by a process that was killed
             if source.is_file() and source.name != "card.json" and not is_draft:
-                shutil.copyfile(source, folder / source.name)
+                _copy(source, folder / source.name)
         stamp(folder, numbered)
+        (folder / _UNFINISHED).unlink()
         hashes = {path.name: durable.sha256(path) for path in sorted(folder.iterdir())}
         for name in hashes:
             durable.sync(folder / name)
@@ -243,6 +269,7 @@ class Registry:
 
     def _claim(self) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._sweep()
         while True:
             taken = [int(p.name) for p in self.folder.iterdir() if p.name.isdecimal()]
             folder = self.folder / str(max(taken, default=0) + 1)
@@ -250,7 +277,15 @@ class Registry:
                 folder.mkdir()
             except FileExistsError:
                 continue
+            (folder / _UNFINISHED).touch()
             return folder
+
+    def _sweep(self) -> None:
+        """Remove what processes left that were killed while they published."""
+        for mark in self.folder.glob(f"*/{_UNFINISHED}"):
+            with contextlib.suppress(OSError):
+                if time.time() - mark.stat().st_mtime > _ABANDONED_S:
+                    shutil.rmtree(mark.parent)
 
     def _move(
         self, number: int | None, reason: str, expected: int | None, extra: Mapping[str, int | None]
@@ -324,6 +359,15 @@ def verify(folder: Path, card: Card) -> None:
                 f"{path}: its bytes are not those that card.json describes (damaged or edited); "
                 "roll back with `pawloop models rollback`, or restore it from a copy"
             )
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:  # the library names what it read from
+            error.filename = str(target)
+        raise
 
 
 def _now() -> str:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
+import os
+import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -128,3 +132,55 @@ def test_of_promotions_at_once_exactly_one_wins(registry: Registry, tmp_path: Pa
     assert sum(won) == 1
     written = json.loads((registry.folder / "aliases.json").read_text())
     assert written["serial"] == 1
+
+
+def test_what_cannot_be_published_whole_leaves_no_folder_and_names_its_own_file(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(source: Path, target: Path) -> None:
+        target.write_bytes(b"a part")
+        raise OSError(errno.ENOSPC, "No space left on device", str(source))
+
+    candidate = tmp_path / "candidate"
+    candidate.mkdir()
+    (candidate / "model.onnx").write_bytes(b"a model")
+    monkeypatch.setattr("shutil.copyfile", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        registry.publish(candidate, registry.version(1).card, lambda *_: None)
+    assert Path(caught.value.filename).parent == registry.folder / "4"
+    assert not (registry.folder / "4").exists()
+
+
+def test_what_a_killed_process_left_of_a_version_goes_once_it_is_old(
+    registry: Registry, tmp_path: Path
+) -> None:
+    for number, age_s in ((4, 9000), (5, 60)):
+        left = registry.folder / str(number)
+        left.mkdir()
+        (left / "model.onnx").write_bytes(b"a part")
+        (left / ".publishing").touch()
+        os.utime(left / ".publishing", (time.time() - age_s,) * 2)
+    (registry.folder / "2" / "card.json").unlink()  # damaged, and no left-over
+    assert published.publish(tmp_path).number == 6
+    assert sorted(path.name for path in registry.folder.glob("[0-9]")) == ["1", "2", "3", "5", "6"]
+    assert not list(registry.folder.glob("6/.*"))
+
+
+def test_a_version_in_the_folder_of_another_is_damaged(registry: Registry, tmp_path: Path) -> None:
+    shutil.copytree(registry.folder / "1", registry.folder / "7")
+    other = published.publish(tmp_path, "shapes")
+    shutil.copytree(other.folder, registry.folder / "8")
+    for number, whose in ((7, "colours version 1"), (8, "shapes version 1")):
+        with pytest.raises(DamagedVersionError, match=whose):
+            registry.version(number)
+        with pytest.raises(DamagedVersionError, match="back where it belongs"):
+            registry.promote(number, "a test", expected=None)
+    assert list(registry.readable()) == [1, 2, 3]
+
+
+def test_aliases_that_the_machine_cannot_read_are_not_called_nonsense(registry: Registry) -> None:
+    (registry.folder / "aliases.json").mkdir()
+    with pytest.raises(RegistryError) as told:
+        registry.aliases()
+    assert "cannot be read" in str(told.value)
+    assert "remov" not in str(told.value)
