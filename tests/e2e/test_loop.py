@@ -153,6 +153,19 @@ def test_a_killed_server_answers_again(stack: Stack) -> None:
     assert httpx.post(f"{stack.url}/predict", content=stack.photo()).status_code == httpx.codes.OK
 
 
+def test_without_prefects_server_photos_are_answered_until_it_is_back(stack: Stack) -> None:
+    named = [p for p in stack.ours() if {"server", "start"} <= set(p.cmdline())]
+    [prefect] = [p for p in named if "flows.keep" not in p.cmdline()]
+    serving = [p.pid for p in stack.ours() if p.cmdline()[1:] == ["-m", "serve"]]
+    prefect.kill()
+    wait_until(lambda: not prefect.is_running(), 30, "Prefect's server is gone")
+    assert httpx.post(f"{stack.url}/predict", content=stack.photo()).status_code == httpx.codes.OK
+    wait_until(
+        lambda: answers(f"http://127.0.0.1:{stack.prefect_port}/api/health"), 90, "another one answers"
+    )
+    assert [p.pid for p in stack.ours() if p.cmdline()[1:] == ["-m", "serve"]] == serving
+
+
 def test_a_killed_run_and_worker_lose_nothing_and_the_next_run_succeeds(stack: Stack) -> None:
     before = stack.aliases()
     started = stack.run("prefect", "deployment", "run", "retrain/nightly", "-p", "seed=2")
