@@ -20,6 +20,7 @@ from prefect.logging import get_run_logger
 
 from flows import run
 from flows.progress import Progress
+from pawloop import card as cards
 from pawloop import problem as problems
 from pawloop.card import Card, Precision, Variant, Verdict
 from pawloop.problem import Problem
@@ -97,9 +98,9 @@ def retrain(
         cause = Cause(key, runs.terms(spec))
         known = None if force else runs.known_result(store, registry, cause, runs.shadow_terms(spec))
         if known:
-            return run.ended(spec, "Unchanged", f"nothing new: {known}")
-        validate(dataset, spec)
-        explore(dataset, spec, recipe, weights)
+            return run.ended(spec, "Unchanged", f"nothing new: {known}{_by_old_costs(registry, spec)}")
+        validate(dataset, spec, registry)
+        explore(dataset, spec, registry, recipe, weights)
         place = runs.begin(store, cause, anew=force)
         trained = train(dataset, recipe, weights, key)
         candidate = export(trained, dataset, spec, place)
@@ -121,7 +122,7 @@ def retrain(
         runs.end(place, cause, Ending(verdict, before, number, version, runs.shadow_terms(spec)))
         run.show_experiments(store, spec)
         if version is None:
-            return run.ended(spec, verdict.outcome.title(), verdict.summary)
+            return run.ended(spec, verdict.outcome.title(), verdict.summary + _by_old_costs(registry, spec))
         return run.ended(spec, f"Version {version}", verdict.summary)
 
 
@@ -159,8 +160,8 @@ def split(curated: Path, spec: Problem, store: Path) -> Dataset:
 
 
 @task(name="validate", cache_policy=NO_CACHE)
-def validate(dataset: Dataset, spec: Problem) -> None:
-    checks = validating.validate(dataset, spec, _before(dataset))
+def validate(dataset: Dataset, spec: Problem, registry: Registry) -> None:
+    checks = validating.validate(dataset, spec, _before(registry, dataset))
     failed = [check for check in checks if not check.passed]
     for check in failed:
         get_run_logger().warning("%s: asked %s, got %s", check.name, check.asked, check.got)
@@ -174,10 +175,12 @@ def validate(dataset: Dataset, spec: Problem) -> None:
 
 
 @task(name="explore", cache_policy=NO_CACHE)
-def explore(dataset: Dataset, spec: Problem, recipe: Recipe, weights: Sequence[Pretrained]) -> None:
+def explore(
+    dataset: Dataset, spec: Problem, registry: Registry, recipe: Recipe, weights: Sequence[Pretrained]
+) -> None:
     bar = Progress("Explore").of("embeddings of photos")
     embeddings = extractors.embeddings(dataset, recipe.nets[0], weights[0], bar)
-    told = exploring.explore(dataset, spec, _before(dataset), embeddings)
+    told = exploring.explore(dataset, spec, _before(registry, dataset), embeddings)
     create_markdown_artifact(
         told.markdown, key=run.artifact_key(spec.name, "data"), description=f"Photos of version {dataset.id}"
     )
@@ -251,7 +254,7 @@ def publish(registry: Registry, candidate: Candidate, card: Card) -> int:
 @task(name="shadow", cache_policy=NO_CACHE)
 def shadow(registry: Registry, number: int, gate: Verdict, spec: Problem, chosen: Settings) -> Verdict:
     if not shadowing.is_asked(registry, spec):
-        return gate
+        return shadowing.unasked(gate, spec)
     refusal = partial(release.refusal, registry, number, chosen.server_url)
     bar = Progress("Shadow").of("live photos")
     found = shadowing.observed(registry, number, spec, chosen.journal_url, refusal, bar)
@@ -298,6 +301,20 @@ def finish_left_over(store: Path, registry: Registry, server_url: str) -> None:
     runs.end(place, Cause(card.recipe_key, card.terms_key), ending)
 
 
-def _before(dataset: Dataset) -> Dataset | None:
+def _by_old_costs(registry: Registry, spec: Problem) -> str:
+    champion = registry.readable().get(registry.aliases().champion or 0)
+    told = champion and cards.other_costs(champion.card, spec.classes, spec.costs, spec.cost.unfamiliar)
+    return f". Still in service: {told}" if told else ""
+
+
+def _before(registry: Registry, dataset: Dataset) -> Dataset | None:
+    """What the champion learnt from, where that has a source in common, else the version before.
+
+    The version before may be one that a check stopped, and would let its photos in on the night after.
+    """
     older = [v for v in manifest.versions(dataset.store, dataset.name) if v.id != dataset.id]
-    return manifest.comparable(older, dataset.facts()["sources"])
+    champion = registry.readable().get(registry.aliases().champion or 0)
+    sources = set(dataset.facts()["sources"])
+    learnt = [v for v in older if champion is not None and v.id == champion.card.dataset.id]
+    learnt = [v for v in learnt if not sources.isdisjoint(v.facts()["sources"])]
+    return manifest.comparable(learnt or older, sources)

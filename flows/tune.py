@@ -18,6 +18,7 @@ from flows import retrain, run
 from flows.progress import Progress
 from pawloop import problem as problems
 from pawloop.problem import Problem
+from pawloop.registry import Registry
 from pawloop.sections import Seed
 from tasks import gain, tune_report
 from tasks import tune as tuning
@@ -41,7 +42,7 @@ def tune(problem: str | None = None, seed: Seed = 0) -> State:
         weights = retrain.pretrained(spec, store)
         with run.alone_with_photos(store, spec):
             dataset = retrain.split(retrain.curate(retrain.collect(spec, store), spec, store), spec, store)
-        retrain.validate(dataset, spec)
+        retrain.validate(dataset, spec, Registry(store, spec.name))
         before = tuning.before(dataset, spec, weights)
         found = search(dataset, spec, weights, seed)
         summary = compare(found, before)

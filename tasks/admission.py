@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from pawloop.card import Precision, Variant, Verdict
+from pawloop.card import Bar, Precision, Variant, Verdict
 from pawloop.problem import Problem
 from tasks import gate
 from tasks.bars import FileFacts
@@ -31,10 +31,11 @@ def verdicts(
 ) -> dict[Precision, Verdict]:
     """The gate's verdict on each file's own answers, as if it were the only one.
 
-    facts: of float32's file. network: SHA-256 of the weights.
+    facts: of float32's file. network: SHA-256 of the weights. One that a person took out of service does not
+    come back by itself, however it is judged.
     """
     rows, asked = slices(dataset.photos("test")), rivals.load()
-    return {
+    found = {
         precision: gate.judge(
             Challenger(one.answers(), one.evaluation, facts, network),
             one.labels(),
@@ -45,6 +46,8 @@ def verdicts(
         )
         for precision, one in judged.items()
     }
+    why = rivals.taken_back.get(network)
+    return {precision: _refused(one, why) for precision, one in found.items()} if why else found
 
 
 def withheld(
@@ -56,3 +59,9 @@ def withheld(
         return dict(variants)
     update = {"admitted": False, "reason": f"by the gate {by_gate.summary}"}
     return {**variants, "int8": int8.model_copy(update=update)}
+
+
+def _refused(verdict: Verdict, why: str) -> Verdict:
+    bar = Bar(name="a network that nobody took back", asked="yes", got=why, passed=False)
+    told = f"refused: the very same network was in service before: {why}"
+    return Verdict(outcome="refuse", summary=told, bars=[*verdict.bars, bar])

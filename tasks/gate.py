@@ -90,8 +90,12 @@ def judge(
 
 @dataclass(frozen=True)
 class _Paired:
-    """enough: photos that would show it to be no worse; None past ten millions. mean: of the extra cost."""
+    """rival: its name. enough: photos that would show the challenger to be no worse; None past ten millions.
 
+    mean: of the extra cost.
+    """
+
+    rival: str
     bars: list[Bar]
     is_worse: bool
     is_proven: bool
@@ -111,7 +115,7 @@ def _same(rival: Rival, asked: Gate) -> _Paired:
         got="the same network, by the same costs",
         passed=True,
     )
-    return _Paired([bar], False, True, 0, len(rival.seen))
+    return _Paired(rival.name, [bar], False, True, 0, len(rival.seen))
 
 
 def _against(rival: Rival, difference: NDArray[np.float64], costs: Costs, asked: Gate) -> _Paired:
@@ -120,7 +124,7 @@ def _against(rival: Rival, difference: NDArray[np.float64], costs: Costs, asked:
     largest = largest_cost(costs)
     if len(difference) == 0:
         bar = Bar(name=name, asked="photos that it was not trained on", got="none", passed=None)
-        return _Paired([bar], False, False, _enough(np.zeros(1), largest, asked.margin), 0)
+        return _Paired(rival.name, [bar], False, False, _enough(np.zeros(1), largest, asked.margin), 0)
     high, low = upper_bound(difference, largest), lower_bound(difference, largest)
     bar = Bar(
         name=name,
@@ -130,7 +134,7 @@ def _against(rival: Rival, difference: NDArray[np.float64], costs: Costs, asked:
     )
     is_proven = high <= asked.margin
     needed = 0 if is_proven else _enough(difference, largest, asked.margin)
-    return _Paired([bar], low > 0, is_proven, needed, len(difference), float(difference.mean()))
+    return _Paired(rival.name, [bar], low > 0, is_proven, needed, len(difference), float(difference.mean()))
 
 
 def _enough(difference: NDArray[np.float64], largest: float, margin: float) -> int | None:
@@ -217,7 +221,8 @@ def _verdict(bars: list[Bar], paired: list[_Paired], margin: float) -> Verdict:
         )
         return Verdict(
             outcome="cannot tell",
-            summary=f"cannot tell: {count} test photos do not show that it is no worse; {wish}",
+            summary=f"cannot tell: {count} test photos do not show that it is no worse than the "
+            f"{' and the '.join(pair.rival for pair in unsure)}; {wish}",
             bars=bars,
         )
     against = "the absolute bars hold" if not paired else "no worse than those before, and all bars hold"

@@ -5,6 +5,7 @@ Only photos drawn by chance (`audit`) may judge a model; the others teach and ar
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -27,12 +28,13 @@ def listing(source: str, classes: Sequence[str], store: Path) -> Listing:
     if url is None:
         return Listing(source, [], 0, iter(()), ["switched off (PAWLOOP_JOURNAL=off)"])
     found = by_photo(_labelled(source, url))
-    kept = [one for one in found if one.prediction.is_kept and same_form(one.label.label) in classes]
+    known = [one for one in found if same_form(one.label.label) in classes]
+    kept = [one for one in known if one.prediction.is_kept]
     notes = [] if found else ["no labels yet: nobody has labelled a photo so far"]
-    if len(found) > len(kept):
-        notes.append(
-            f"{len(found) - len(kept)} labelled photos were not kept or have a label that is no class"
-        )
+    if len(known) > len(kept):
+        notes.append(f"{len(known) - len(kept)} labelled photos were not kept, so they cannot be learnt from")
+    others = Counter(one.label.label for one in found if same_form(one.label.label) not in classes)
+    notes += [f'{count} photos are labelled "{label}", which is no class' for label, count in others.items()]
     names = sorted({same_form(one.label.label) for one in found})
     offers = (_offer(one, store / "photos" / "journal") for one in kept)
     return Listing(source, names, len(kept), offers, notes)

@@ -149,8 +149,10 @@ def confirm(
                 break
         time.sleep(_ASK_EVERY_S)
     reason = f"not confirmed by the live server: {last}"
-    registry.reject(version, reason)
-    registry.restore(before, reason, expected=version)
+    try:  # first of all, or a kill between the two would leave a rejected version in service
+        registry.restore(before, reason, expected=version)
+    finally:
+        registry.reject(version, reason)
     back = f"version {before} is champion again" if before else "there is no champion"
     raise ConfirmError(
         f"{registry.name} version {version} was {reason}. It is marked as rejected, and {back}. "

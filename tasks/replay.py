@@ -6,6 +6,7 @@ Knows runs' cards and what training needs. Knows nothing about how the answer is
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pawloop import durable
 from pawloop.errors import RegistryError, WeightsError
 from pawloop.problem import Problem
 from pawloop.registry import read_card
+from pawloop.sections import Model
 from tasks.experiments import experiments, named
 from tasks.inputs import Progress
 from tasks.manifest import Dataset
@@ -64,10 +66,12 @@ def _weights(problem: Problem, store: Path, recipe: Recipe) -> Pretrained:
     asked = [problem]
     if problem.model.init != "champion":
         asked.append(problem.varied(backbone=net.backbone))
+    asked.append(asked[-1].model_copy(update={"model": Model(backbone=net.backbone)}))
     for one in asked:
-        for found in pretrained_all(one, store):
-            if (found.backbone, found.sha256) == (net.backbone, net.weights_sha256):
-                return found
+        with suppress(WeightsError):  # of another network, or gone: the next ones may be those
+            for found in pretrained_all(one, store):
+                if (found.backbone, found.sha256) == (net.backbone, net.weights_sha256):
+                    return found
     raise WeightsError(
         f"the run began with other weights of {net.backbone} than [model] init of the problem gives now; "
         "name those again"

@@ -5,6 +5,7 @@ Knows the registry and what its files answer. Knows nothing about the verdict.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -39,13 +40,15 @@ class Asked:
 class Rivals:
     """asked: champion and anchor by their versions' numbers, the anchor first. notes: who could not be asked.
 
-    before: the champion when they were asked. champion: its own file, if it was.
+    before: the champion when they were asked. champion: its own file, if it was. taken_back: networks
+    (SHA-256) that a person took out of service, with what is to say of that.
     """
 
     asked: dict[int, Asked] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     before: int | None = None
     champion: Path | None = None
+    taken_back: Mapping[str, str] = field(default_factory=dict)
 
     def load(self) -> list[Rival]:
         """The rivals with their answers in memory."""
@@ -86,8 +89,9 @@ class Rivals:
 def rivals(registry: Registry, problem: Problem, dataset: Dataset, run: Path) -> Rivals:
     """Ask anchor and champion, each by its own released file, and keep their answers in the run.
 
-    What a killed run left there is not asked again. A version that is damaged, knows other classes or was
-    trained on photos that are no longer known is told of and left out.
+    What a killed run left there is not asked again. A version that is damaged or knows other classes is told
+    of and left out. One that was trained on photos that are not known here is asked about all, which can
+    only favour it.
     """
     aliases = registry.aliases()
     asked, notes = dict[int, Asked](), list[str]()
@@ -95,15 +99,38 @@ def rivals(registry: Registry, problem: Problem, dataset: Dataset, run: Path) ->
     for number, name in _parts(aliases).items():
         try:
             version = _comparable(registry, number, problem)
-            learnt = _trained_on(version, dataset.store)
         except PawloopError as error:
             notes.append(f"The {name} is not compared with: {error}")
             continue
+        try:
+            learnt = _trained_on(version, dataset.store)
+        except DatasetError as error:
+            learnt = set()
+            notes.append(
+                f"The {name} is asked about all test photos, of which it may have learnt some, "
+                f"since what it learnt from is not known here: {error}"
+            )
         path = _answered(version, learnt, dataset, problem, run / f"rival-{number}.npz")
         asked[number] = Asked(name, path, version.card.files.get(NETWORK_FILE, ""))
         if number == aliases.champion:
             champion = _model(version)
-    return Rivals(asked, notes, aliases.champion, champion)
+    taken_back = _taken_back(registry, aliases, problem)
+    return Rivals(asked, notes, aliases.champion, champion, taken_back)
+
+
+def _taken_back(registry: Registry, aliases: Aliases, problem: Problem) -> dict[str, str]:
+    """Of versions that decide by the problem's costs; those of the network that serves are none of them."""
+    versions = registry.readable()
+    serving = versions.get(aliases.champion or 0)
+    found = {}
+    for number, version in versions.items():
+        move, network = aliases.taken_back(number), version.card.files.get(NETWORK_FILE)
+        is_same = version.card.costs == problem.costs
+        if move and network and is_same and version.rejection is None:
+            found[network] = f"it is version {number}, taken back: {move.reason}"
+    if serving:
+        found.pop(serving.card.files.get(NETWORK_FILE, ""), None)
+    return found
 
 
 def _parts(aliases: Aliases) -> dict[int, str]:
@@ -127,7 +154,9 @@ def _answered(version: Version, learnt: set[str], dataset: Dataset, problem: Pro
         return out
     card = version.card
     photos = dataset.photos("test")
-    told = answers(_model(version), card.resize, dataset, photos, card.novelty_threshold)
+    # The problem's threshold, as it is the problem's costs, so that a changed one is no other network.
+    threshold = None if card.novelty_threshold is None else problem.cost.unfamiliar
+    told = answers(_model(version), card.resize, dataset, photos, threshold)
     order = [card.classes.index(name) for name in problem.classes]  # the file may list them otherwise now
     told = replace(told, probabilities=told.probabilities[:, order])
     seen = np.array([photo.id in learnt for photo in photos], np.bool_)

@@ -15,7 +15,7 @@ from pawloop import durable
 from pawloop.card import Verdict
 from pawloop.errors import DamagedVersionError
 from pawloop.problem import Problem
-from pawloop.registry import Aliases, Registry, Version, verify
+from pawloop.registry import Registry, Version, verify
 from tasks.provenance import new_run
 
 _BEGUN: Final = "begun.json"
@@ -99,10 +99,18 @@ def outcome_of(run: Path) -> str | None:
 
 
 def promoted_and_killed(store: Path, registry: Registry) -> tuple[Version, Path] | None:
-    """The champion and its run, where that was killed between promoting it and its end."""
-    champion = registry.readable().get(registry.aliases().champion or 0)
-    run = None if champion is None else store / "runs" / champion.card.run
-    return (champion, run) if champion and run and outcome_of(run) == "unfinished" else None
+    """The champion and its run, where that was killed between promoting it and its end.
+
+    One that a person promoted since needs nobody's word.
+    """
+    aliases = registry.aliases()
+    champion = registry.readable().get(aliases.champion or 0)
+    if champion is None or champion.overruled is not None:
+        return None
+    if sum(move.champion == champion.number for move in aliases.history) > 1:  # a run promotes it once
+        return None
+    run = store / "runs" / champion.card.run
+    return (champion, run) if outcome_of(run) == "unfinished" else None
 
 
 def known_result(store: Path, registry: Registry, cause: Cause, shadow: str) -> str | None:
@@ -119,7 +127,7 @@ def known_result(store: Path, registry: Registry, cause: Cause, shadow: str) -> 
             continue
         if number == aliases.champion:
             return f"it was trained before as version {number}, the champion"
-        if _was_taken_back(number, aliases):
+        if aliases.taken_back(number):
             return f"it was trained before as version {number}, which has been champion"
     for path in sorted((store / "runs").glob(f"*/{_OUTCOME}"), reverse=True):
         ended = _read(path)
@@ -129,12 +137,6 @@ def known_result(store: Path, registry: Registry, cause: Cause, shadow: str) -> 
         if is_same and is_refused and not is_open:  # older runs do not say
             return f"run {path.parent.name} trained it before: {ended['summary']}"
     return None
-
-
-def _was_taken_back(number: int, aliases: Aliases) -> bool:
-    """Whether a version was champion, and last gave way to an older one or to nobody."""
-    after = [move.champion for move in aliases.history if move.before == number]
-    return bool(after) and (after[-1] is None or after[-1] < number)
 
 
 def _is_whole(version: Version) -> bool:

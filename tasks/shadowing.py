@@ -48,6 +48,19 @@ def is_asked(registry: Registry, problem: Problem) -> bool:
     return champion is not None and set(champion.card.classes) == set(problem.classes)
 
 
+def unasked(gate: Verdict, problem: Problem) -> Verdict:
+    """The gate's verdict where a shadow period was wanted and nobody knows the same classes."""
+    if not problem.shadow.photos:
+        return gate
+    bar = Bar(
+        name="live photos in the champion's shadow",
+        asked=str(problem.shadow.photos),
+        got="none: there is no champion that knows these classes",
+        passed=None,
+    )
+    return gate.model_copy(update={"bars": [*gate.bars, bar]})
+
+
 def end_left_over(registry: Registry) -> None:
     """End a shadow period whose run was killed; whoever calls holds the problem's lock."""
     if registry.aliases().challenger is not None:

@@ -17,12 +17,15 @@ from pawloop import durable
 from pawloop.errors import DatasetError
 from pawloop.problem import Problem
 from tasks.intervals import holm
-from tasks.manifest import SIDES, STATISTICS, Dataset
+from tasks.manifest import SIDES, STATISTICS, Dataset, Side
 
 Weight = Literal["error", "warn"]
 
 # Below this many newcomers a change of distribution cannot be told from chance.
 _FEWEST_NEWCOMERS: Final = 20
+_NAME_IT: Final = ": where sources name sides, name this one, too"
+_TEACHES: Final = f"{_NAME_IT}; what people corrected only teaches"
+_NO_SIDE: Final[dict[Side, str]] = {"train": _NAME_IT, "validation": _TEACHES, "test": _TEACHES}
 _QUANTILES: Final = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
@@ -93,7 +96,7 @@ def _enough(dataset: Dataset, problem: Problem) -> Iterator[Check]:
         for side in SIDES:
             got, asked = counts[side][label], data.minimum_per_side
             name = f'{side} photos of "{label}"'
-            hint = "" if any(counts[side].values()) else ": where sources name sides, name this one, too"
+            hint = "" if any(counts[side].values()) else _NO_SIDE[side]
             yield Check(name, f"at least {asked}", f"{got}{hint}", got >= asked, _weight(problem, "per-side"))
 
 

@@ -25,6 +25,8 @@ TWO_CLASSES: Final = "two classes"
 COPY: Final = "exact duplicate"
 TWIN: Final = "near duplicate"
 WRONG: Final = "wrong label"
+_DELETE: Final = "delete the wrong one"
+_MOVE: Final = "move the file to its class, or label the photo again"
 # Grey levels of 255; the flattest of 3,431 real photos has a contrast of 15.
 _BLANK: Final = 2.0
 
@@ -37,7 +39,7 @@ class Rules:
     near_duplicates: int
     animated: Literal["set-aside", "first-frame"]
     wrong_labels: Literal["tell", "set-aside"] = "tell"
-    revision: int = 2  # of this file's rules: another one makes other versions of the same photos
+    revision: int = 3  # of this file's rules: another one makes other versions of the same photos
 
     @classmethod
     def of(cls, problem: Problem) -> Self:
@@ -87,6 +89,11 @@ class _File(NamedTuple):
     name: str
     source: str
 
+    @property
+    def is_correction(self) -> bool:
+        """Whether a person labelled it where it was answered; nobody can delete that word."""
+        return self.source.startswith("journal://")
+
     def beside(self, other: _File) -> str:
         """Its name in a sentence about another file; with its source where that is another one."""
         return self.name if self.source == other.source else f"{self.name} of {self.source}"
@@ -119,7 +126,9 @@ class _Verdicts:
     def judge_the_repeated(self) -> None:
         """Files that hold the same photo: under two classes none stays, under one the first.
 
-        What any of them says of its side, or first of its group, holds for the one that stays.
+        What any of them says of its side, or first of its group, holds for the one that stays. A correction
+        that says what a folder or list says too says nothing new: a photo that was answered wrongly goes on
+        to judge, or accuracy would climb by itself.
         """
         places = self._table["id"].combine_chunks().dictionary_encode().indices.to_numpy()
         rows = np.flatnonzero(np.bincount(places)[places] > 1)
@@ -136,13 +145,15 @@ class _Verdicts:
             named = {label: file.beside(first) for _, label, file in reversed(files) if label is not None}
             kept = [(row, file) for row, _, file in files if self._is_kept[row]]
             for row, _ in kept[:1]:
-                self._sides[row] = one_side(sides[row] for row, *_ in files)
+                collected = [row for row, _, file in files if not file.is_correction]
+                self._sides[row] = one_side(sides[one] for one in collected or [row for row, *_ in files])
                 self._groups[row] = next(filter(None, (belongs[row] for row, *_ in files)), None)
             for number, (row, file) in enumerate(kept):
                 if len(named) > 1:
                     where = " and ".join(sorted(named.values()))
-                    verdict = Verdict(TWO_CLASSES, f"the same photo is {where}; delete the wrong one")
-                    self._set_aside(row, verdict)
+                    is_corrected = any(file.is_correction for _, _, file in files)
+                    mend = _MOVE if is_corrected else _DELETE
+                    self._set_aside(row, Verdict(TWO_CLASSES, f"the same photo is {where}; {mend}"))
                 elif number:
                     self._set_aside(row, Verdict(COPY, f"the same file as {kept[0][1].beside(file)}", id))
 

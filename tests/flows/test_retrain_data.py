@@ -13,6 +13,7 @@ from flows import retrain
 from pawloop import durable
 from pawloop.errors import BusyError, DatasetError, SourceError
 from pawloop.registry import Registry
+from pawloop.sections import Cost
 from tasks import allowed
 from tasks.collect import collect
 from tasks.rivals import rivals
@@ -41,7 +42,7 @@ def test_failed_checks_are_an_event_that_notifications_can_be_attached_to(
     dataset = made(about, tmp_path / "store")
 
     with pytest.raises(DatasetError, match="not fit to train on"):
-        retrain.validate.fn(dataset, about)
+        retrain.validate.fn(dataset, about, Registry(tmp_path, about.name))
 
     [event] = events
     assert event["name"] == "pawloop.validation.failed"
@@ -52,7 +53,7 @@ def test_failed_checks_are_an_event_that_notifications_can_be_attached_to(
 def test_checks_that_pass_are_no_event(events: list[Event], tmp_path: Path) -> None:
     about = problem(album(tmp_path / "photos", each=40))
 
-    retrain.validate.fn(made(about, tmp_path / "store"), about)
+    retrain.validate.fn(made(about, tmp_path / "store"), about, Registry(tmp_path, about.name))
 
     assert events == []
 
@@ -110,3 +111,38 @@ def test_a_run_may_name_only_allowed_sources_and_the_problems_own(tmp_path: Path
     assert allowed.varied(about, None, "mobilenet_v2", ()).model.backbone == "mobilenet_v2"
     with pytest.raises(SourceError, match="does not allow"):
         allowed.varied(about, str(tmp_path), None, ("/elsewhere",))
+
+
+def test_photos_are_compared_with_what_the_champion_learnt_from_though_a_stopped_night_lies_between(
+    tmp_path: Path,
+) -> None:
+    store, photos = tmp_path / "store", album(tmp_path / "photos", each=40)
+    about = problem(photos)
+    learnt = made(about, store)
+    champion = published.champion(store, about.name)
+    card = champion.card.model_copy(
+        update={"dataset": champion.card.dataset.model_copy(update={"id": learnt.id})}
+    )
+    (champion.folder / "card.json").chmod(0o644)
+    (champion.folder / "card.json").write_text(card.model_dump_json())
+    album(photos, each=50)
+    stopped = made(about, store)
+    album(photos, each=51)
+    now = made(about, store)
+    registry = Registry(store, about.name)
+    assert retrain._before(registry, now) == learnt
+    (registry.folder / "aliases.json").unlink()
+    assert retrain._before(registry, now) == stopped
+
+
+def test_costs_that_the_champion_does_not_decide_by_are_told(tmp_path: Path) -> None:
+    about, registry = problem(tmp_path), Registry(tmp_path / "store", "test")
+    assert not retrain._by_old_costs(registry, about)
+    champion = published.champion(tmp_path / "store", "test")
+    held = champion.card.ask_cost
+    as_held = about.model_copy(update={"cost": Cost(ask=held)})
+    assert not retrain._by_old_costs(registry, as_held)
+    dearer = about.model_copy(update={"cost": Cost(ask=held + 1, mistake={"dog": {"cat": 5.0}})})
+    told = retrain._by_old_costs(registry, dearer)
+    assert f"version 1 decides by other costs than the problem file names: ask {held:g}, not" in told
+    assert "mistake otherwise" in told

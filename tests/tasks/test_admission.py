@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import pytest
 
 from pawloop.card import Precision, Variant, Verdict
+from tasks import weigh
+from tasks.admission import verdicts as verdicts_of
 from tasks.admission import withheld
+from tasks.rivals import Rivals
 from tests.tasks import small
 
 Outcome = Literal["promote", "cannot tell", "refuse"]
@@ -37,3 +41,14 @@ def test_int8_that_was_not_admitted_keeps_its_reason() -> None:
 @pytest.mark.parametrize("both", ["promote", "cannot tell", "refuse"])
 def test_int8_that_is_judged_as_float32_is_goes_with_it(both: Outcome) -> None:
     assert withheld(BOTH, verdicts(both, both)) == BOTH
+
+
+def test_a_network_that_a_person_took_back_does_not_return_by_itself(tmp_path: Path) -> None:
+    about = small.problem(tmp_path / "photos", gate={"minimum_accuracy": 0.0, "minimum_recall": 0.0})
+    candidate, dataset, judged = small.judged(about, tmp_path / "store")
+    facts = weigh.weigh(candidate, None)
+    for network, outcome in (("a" * 64, "refuse"), ("b" * 64, "promote")):
+        rivals = Rivals(taken_back={"a" * 64: "it is version 2, taken back: worse at night"})
+        found = verdicts_of({"float32": judged}, rivals, dataset, about, facts, network)["float32"]
+        assert found.outcome == outcome, found.summary
+        assert ("worse at night" in found.summary) == (outcome == "refuse")

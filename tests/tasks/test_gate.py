@@ -85,6 +85,7 @@ def test_too_few_photos_cannot_tell_and_say_how_many_would_do() -> None:
     rival = Rival("champion (version 1)", Answers.of(same), np.zeros(len(labels), np.bool_))
     unsure = verdict(same, labels, [rival])
     assert unsure.outcome == "cannot tell"
+    assert "no worse than the champion (version 1); " in unsure.summary
     assert "133 test photos would be enough" in unsure.summary or "134 test photos" in unsure.summary
 
 

@@ -10,7 +10,7 @@ import pytest
 from pawloop.image import photo_id
 from pawloop.journal import Journal, Label, Prediction, Why
 from tasks.collect import collect
-from tests.tasks.albums import album, made, photo, problem
+from tests.tasks.albums import album, made, photo, problem, reasons
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -72,3 +72,30 @@ def test_a_journal_that_is_switched_off_is_only_told(tmp_path: Path, monkeypatch
     found = collect(problem(album(tmp_path / "photos"), "journal://"), tmp_path / "store")
 
     assert found.notes == ["journal://: switched off (PAWLOOP_JOURNAL=off)"]
+
+
+def test_a_correction_of_a_photo_that_a_folder_holds_leaves_it_on_its_side(
+    journal: Journal, tmp_path: Path
+) -> None:
+    store, photos = tmp_path / "store", album(tmp_path / "photos")
+    alone = made(problem(photos), store)
+    sides = {row["id"]: row["side"] for row in alone.kept(["id", "side"]).to_pylist()}
+    for number in range(8):
+        label(journal, store, number, "cat", "correction")
+        label(journal, store, 1000 + number, "dog", "correction")
+    beside = made(problem(photos, "journal://"), store)
+    assert {row["id"]: row["side"] for row in beside.kept(["id", "side"]).to_pylist()} == sides
+
+
+def test_a_correction_that_contradicts_a_folder_says_what_mends_it(journal: Journal, tmp_path: Path) -> None:
+    store, photos = tmp_path / "store", album(tmp_path / "photos")
+    label(journal, store, 0, "dog", "correction")
+    told = reasons(made(problem(photos, "journal://"), store))
+    assert "move the file to its class, or label the photo again" in told["cat/cat000.jpg"]
+
+
+def test_labels_of_a_class_that_was_renamed_are_named(journal: Journal, tmp_path: Path) -> None:
+    for number in range(3):
+        label(journal, tmp_path / "store", number, "hound" if number else "cat", "correction")
+    found = collect(problem(album(tmp_path / "photos", seed=500), "journal://"), tmp_path / "store")
+    assert found.notes == ['journal://: 2 photos are labelled "hound", which is no class']

@@ -191,3 +191,15 @@ def test_a_run_whose_version_was_rejected_since_is_that_version(registry: Regist
     again = release.promote_by_hand(tmp_path, registry, "20260101-000000-aaaa", "by eye once more")
     assert again.number == version.number
     assert registry.version(version.number).overruled == "by eye once more"
+
+
+def test_a_kill_while_a_promotion_is_taken_back_leaves_no_rejected_champion(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(registry, "reject", killed)
+    with pytest.raises(KeyboardInterrupt):
+        release.confirm(registry, 2, 1, "http://server", 0.1, says(serving(1)))
+    assert registry.aliases().champion == 1

@@ -7,6 +7,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from pawloop import card as cards
 from pawloop.errors import RegistryError, WeightsError
@@ -84,14 +86,16 @@ def test_another_network_is_told(problem: Problem, dataset: Dataset) -> None:
     assert not replay(dataset.store, problem, RUN, lambda *_: None).is_same
 
 
-def test_what_cannot_be_replayed_is_told(problem: Problem, dataset: Dataset) -> None:
+def test_what_cannot_be_replayed_is_told(
+    problem: Problem, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = judged(dataset, problem, 1)
     with pytest.raises(RegistryError, match="not chosen, so its network was not kept"):
         replay(dataset.store, problem, f"{RUN}-1", lambda *_: None)
-    random = problem.model.model_copy(update={"init": "random"})
-    other = problem.model_copy(update={"model": random})
+    newer = weights.Pretrained("efficientnet_lite0", {}, "another file", "asked for", "0" * 64)
+    monkeypatch.setattr("tasks.replay.pretrained_all", lambda *_: [newer])
     with pytest.raises(WeightsError, match="began with other weights"):
-        replay(dataset.store, other, RUN, lambda *_: None)
+        replay(dataset.store, problem, RUN, lambda *_: None)
     (folder / NETWORK_FILE).unlink()
     with pytest.raises(RegistryError, match="is gone"):
         replay(dataset.store, problem, RUN, lambda *_: None)
@@ -111,3 +115,15 @@ def test_a_run_that_began_from_the_champion_is_replayed(problem: Problem, datase
     judged(dataset, going_on, 0)
 
     assert replay(dataset.store, going_on, RUN, lambda *_: None).is_same
+
+
+def test_other_weights_of_another_network_in_the_problem_do_not_stand_in_the_way(
+    problem: Problem, dataset: Dataset, tmp_path: Path
+) -> None:
+    judged(dataset, problem, 0)
+    own = tmp_path / "mine.safetensors"
+    save_file({"weight": torch.zeros(3)}, own)
+    changed = problem.model_copy(
+        update={"model": Model(backbone="mobilenet_v2", image_size=64, init=str(own))}
+    )
+    assert replay(dataset.store, changed, RUN, lambda *_: None).is_same

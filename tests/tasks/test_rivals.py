@@ -9,8 +9,10 @@ import numpy as np
 
 from pawloop.decision import Costs
 from pawloop.registry import Registry
+from pawloop.sections import Cost
 from tasks.answer import Answers, save
 from tasks.rivals import Asked, Rivals, rivals
+from tasks.weights import NETWORK_FILE
 from tests import published
 from tests.tasks.albums import album, made, problem
 
@@ -62,14 +64,48 @@ def test_photos_that_one_of_them_was_trained_on_decide_nothing(tmp_path: Path) -
     assert wholly.best(2, told(0, 0, 1, 1), COSTS) == 1
 
 
-def test_a_rival_whose_photos_are_no_longer_known_is_told_and_left_out(tmp_path: Path) -> None:
+def test_a_rival_whose_photos_are_not_known_here_is_asked_about_all(tmp_path: Path) -> None:
     asked, store = problem(album(tmp_path / "photos", each=20)), tmp_path / "store"
     dataset = made(asked, store)
     published.champion(store, asked.name)
     found = rivals(Registry(store, asked.name), asked, dataset, tmp_path)
-    assert found.asked == {}
+    [rival] = found.load()
     assert found.before == 1
-    assert "is not compared with" in found.notes[0]
+    assert not rival.seen.any()
+    assert "may have learnt some" in found.notes[0]
+
+
+def test_a_changed_threshold_of_the_unfamiliar_holds_for_both(tmp_path: Path) -> None:
+    asked, store = problem(album(tmp_path / "photos", each=20)), tmp_path / "store"
+    dataset = made(asked, store)
+    champion = published.champion(store, asked.name)
+    card = champion.card.model_copy(update={"novelty_threshold": 0.99})
+    (champion.folder / "card.json").chmod(0o644)
+    (champion.folder / "card.json").write_text(card.model_dump_json())
+    careful = asked.model_copy(update={"cost": Cost(unfamiliar=0.5)})
+    for number, one in enumerate((asked, careful)):
+        found = rivals(Registry(store, asked.name), one, dataset, tmp_path / str(number)).asked[1]
+        assert found.load()[0].threshold == one.cost.unfamiliar
+
+
+def test_a_network_that_a_person_took_back_is_known_by_its_weights(tmp_path: Path) -> None:
+    asked, store = problem(album(tmp_path / "photos", each=20)), tmp_path / "store"
+    dataset, registry = made(asked, store), Registry(store, asked.name)
+    for network in ("a" * 64, "b" * 64):
+        version = published.publish(store, asked.name)
+        files = version.card.files | {NETWORK_FILE: network}
+        card = version.card.model_copy(update={"files": files, "mistake_costs": [[0, 1], [1, 0]]})
+        (version.folder / "card.json").chmod(0o644)
+        (version.folder / "card.json").write_text(card.model_dump_json())
+        (version.folder / NETWORK_FILE).write_bytes(b"")
+    registry._move(1, "first", None, {})
+    registry._move(2, "better", 1, {})
+    assert not rivals(registry, asked, dataset, tmp_path / "before").taken_back
+    registry._move(1, "it calls the cat of the house a dog", 2, {})
+    told = rivals(registry, asked, dataset, tmp_path / "after").taken_back
+    assert told == {"b" * 64: "it is version 2, taken back: it calls the cat of the house a dog"}
+    dear = asked.model_copy(update={"cost": Cost(ask=0.1)})
+    assert not rivals(registry, dear, dataset, tmp_path / "dear").taken_back
 
 
 def test_a_champion_that_lists_the_classes_otherwise_is_compared_by_their_names(tmp_path: Path) -> None:

@@ -179,3 +179,14 @@ def test_a_verdict_holds_until_the_champion_changes(registry: Registry, tmp_path
     assert runs.known_result(tmp_path, registry, Cause("key", "a larger margin"), SHADOW) is None
     registry.rollback("a test")
     assert runs.known_result(tmp_path, registry, CAUSE, SHADOW) is None
+
+
+def test_whom_a_person_promoted_is_not_taken_for_a_killed_runs_work(
+    registry: Registry, tmp_path: Path
+) -> None:
+    run = tmp_path / "runs" / registry.version(2).card.run
+    durable.write_json(run / "begun.json", {})
+    assert runs.promoted_and_killed(tmp_path, registry)
+    registry.restore(1, "not confirmed by the live server", expected=2)
+    registry.promote(2, "the server was being restarted", expected=1)
+    assert runs.promoted_and_killed(tmp_path, registry) is None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pawloop.card import Verdict
 from pawloop.journal import Journal, Label, Paired, Part, Prediction, Why
 from pawloop.problem import Problem
 from pawloop.registry import Registry
@@ -208,3 +209,10 @@ def test_a_label_holds_for_a_photo_whichever_answer_it_is_about(journal: Journal
     [one] = journal.paired("colours", 1, 2, NOW)
     assert one.label is not None
     assert (one.label.label, one.label.why) == ("cat", "audit")
+
+
+def test_a_shadow_period_that_nobody_can_be_asked_for_is_told() -> None:
+    gate = Verdict(outcome="promote", summary="promoted", bars=[])
+    [bar] = shadowing.unasked(gate, problem()).bars
+    assert (bar.passed, bar.asked) == (None, "2")
+    assert shadowing.unasked(gate, problem(photos=0)) == gate
