@@ -68,7 +68,8 @@ class Task:
     def frozen(self, views: int = 1) -> Task:
         """The same with a head on frozen features alone, of plain photos and so many augmented views.
 
-        Of the centre square alone."""
+        Of the centre square alone.
+        """
         return replace(self, fine_tune="never", views=views, sizes=(), crop_modes=("center",))
 
 

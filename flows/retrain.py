@@ -20,7 +20,7 @@ from prefect.logging import get_run_logger
 
 from flows import run
 from flows.progress import Progress
-from pawloop import card as cards
+from pawloop import in_service
 from pawloop import problem as problems
 from pawloop.card import Card, Precision, Variant, Verdict
 from pawloop.problem import Problem
@@ -303,18 +303,10 @@ def finish_left_over(store: Path, registry: Registry, server_url: str) -> None:
 
 def _by_old_costs(registry: Registry, spec: Problem) -> str:
     champion = registry.readable().get(registry.aliases().champion or 0)
-    told = champion and cards.other_costs(champion.card, spec.classes, spec.costs, spec.cost.unfamiliar)
+    told = champion and in_service.old_costs(champion.card, spec)
     return f". Still in service: {told}" if told else ""
 
 
 def _before(registry: Registry, dataset: Dataset) -> Dataset | None:
-    """What the champion learnt from, where that has a source in common, else the version before.
-
-    The version before may be one that a check stopped, and would let its photos in on the night after.
-    """
-    older = [v for v in manifest.versions(dataset.store, dataset.name) if v.id != dataset.id]
     champion = registry.readable().get(registry.aliases().champion or 0)
-    sources = set(dataset.facts()["sources"])
-    learnt = [v for v in older if champion is not None and v.id == champion.card.dataset.id]
-    learnt = [v for v in learnt if not sources.isdisjoint(v.facts()["sources"])]
-    return manifest.comparable(learnt or older, sources)
+    return manifest.reference(dataset, champion.card.dataset.id if champion else None)

@@ -7,7 +7,6 @@ where cards lie.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -113,27 +112,6 @@ class Card(_Part):
     def costs(self) -> Costs:
         """What this model's decisions cost."""
         return Costs(tuple(map(tuple, self.mistake_costs)), self.ask_cost)
-
-
-def other_costs(card: Card, classes: Sequence[str], costs: Costs, unfamiliar: float) -> str | None:
-    """What a version decides by and the problem file says otherwise, for a person; None where they agree.
-
-    classes: of `costs`. None also where the version knows others.
-    """
-    if set(card.classes) != set(classes):
-        return None
-    order = [card.classes.index(name) for name in classes]
-    mistake = tuple(tuple(card.mistake_costs[a][b] for b in order) for a in order)
-    held = {"ask": card.ask_cost, "unfamiliar": card.novelty_threshold, "mistake": mistake}
-    asked = {"ask": costs.ask, "unfamiliar": unfamiliar, "mistake": costs.mistake}
-    told = [
-        f"{name} otherwise" if name == "mistake" else f"{name} {held[name]:g}, not {asked[name]:g}"
-        for name in asked
-        if held[name] is not None and held[name] != asked[name]
-    ]
-    if not told:
-        return None
-    return f"version {card.version} decides by other costs than the problem file names: {'; '.join(told)}"
 
 
 SELF_TEST_TOLERANCE: dict[Precision, float] = {

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -30,8 +30,14 @@ _UNFINISHED = ".publishing"  # lies in a version's folder until its files are th
 _ABANDONED_S = 3600.0  # publishing takes seconds
 
 
+Mover = Literal["run", "person"]
+
+
 class Move(BaseModel):
-    """One change of the champion, as `aliases.json` remembers it. anchor: which version it was until then."""
+    """One change of the champion, as `aliases.json` remembers it.
+
+    anchor: which version it was until then. by: who decided it; older files do not say.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -40,6 +46,7 @@ class Move(BaseModel):
     before: int | None
     reason: str
     anchor: int | None = None
+    by: Mover | None = None
 
 
 class Aliases(BaseModel):
@@ -58,9 +65,11 @@ class Aliases(BaseModel):
     history: list[Move] = []
 
     def taken_back(self, number: int) -> Move | None:
-        """The move by which a version that was champion last gave way to an older one, or to nobody."""
+        """The move by which a person last let a version that was champion give way to an older one."""
         last = next((move for move in reversed(self.history) if move.before == number), None)
-        return last if last and (last.champion is None or last.champion < number) else None
+        if last is None or last.by == "run":
+            return None
+        return last if last.champion is None or last.champion < number else None
 
 
 @dataclass(frozen=True)
@@ -194,25 +203,32 @@ class Registry:
             if source.is_file() and source.name != "card.json" and not is_draft:
                 _copy(source, folder / source.name)
         stamp(folder, numbered)
-        (folder / _UNFINISHED).unlink()
-        hashes = {path.name: durable.sha256(path) for path in sorted(folder.iterdir())}
+        files = [path for path in sorted(folder.iterdir()) if path.name != _UNFINISHED]
+        hashes = {path.name: durable.sha256(path) for path in files}
         for name in hashes:
             durable.sync(folder / name)
         whole = numbered.model_copy(update={"files": hashes})
         durable.write_bytes(folder / "card.json", whole.model_dump_json(indent=2).encode())
+        (folder / _UNFINISHED).unlink()
         return Version(folder, whole)
 
     def promote(
-        self, number: int, reason: str, *, expected: int | None, anchor: int | None = None
+        self,
+        number: int,
+        reason: str,
+        *,
+        expected: int | None,
+        anchor: int | None = None,
+        by: Mover = "run",
     ) -> Aliases:
         """Make a version champion, if the champion is still the `expected` one (compare-and-swap).
 
-        anchor: the best version so far; None leaves it as it is.
+        anchor: the best version so far; None leaves it as it is. by: who decides it.
         Raises RegistryError when the version is missing or damaged, or the champion has moved.
         """
         self.version(number)
         extra = {} if anchor is None else {"anchor": anchor}
-        return self._move(number, reason, expected, extra)
+        return self._move(number, reason, expected, extra, by)
 
     def restore(self, number: int | None, reason: str, *, expected: int) -> Aliases:
         """Put an earlier champion (None: nobody) back in the place of `expected`."""
@@ -228,7 +244,7 @@ class Registry:
         aliases = self.aliases()
         if aliases.previous is None or aliases.champion is None:
             raise RegistryError(f"{self.name} has no previous version to go back to")
-        return self.promote(aliases.previous, reason, expected=aliases.champion)
+        return self.promote(aliases.previous, reason, expected=aliases.champion, by="person")
 
     def nominate(self, number: int | None) -> Aliases:
         """Make a version the challenger, which a server runs in the champion's shadow; None ends that.
@@ -284,11 +300,17 @@ class Registry:
         """Remove what processes left that were killed while they published."""
         for mark in self.folder.glob(f"*/{_UNFINISHED}"):
             with contextlib.suppress(OSError):
-                if time.time() - mark.stat().st_mtime > _ABANDONED_S:
-                    shutil.rmtree(mark.parent)
+                if time.time() - mark.stat().st_mtime < _ABANDONED_S:
+                    continue
+                mark.unlink() if (mark.parent / "card.json").exists() else shutil.rmtree(mark.parent)
 
     def _move(
-        self, number: int | None, reason: str, expected: int | None, extra: Mapping[str, int | None]
+        self,
+        number: int | None,
+        reason: str,
+        expected: int | None,
+        extra: Mapping[str, int | None],
+        by: Mover = "run",
     ) -> Aliases:
         with durable.lock(self.folder / ".aliases.lock", "moving an alias", wait=True):
             old = self.aliases()
@@ -297,7 +319,9 @@ class Registry:
                     f"{self.name}: the champion is now version {old.champion}, not {expected} as "
                     "expected; somebody else moved it, look at `pawloop models list` and try again"
                 )
-            moved = Move(at=_now(), champion=number, before=old.champion, reason=reason, anchor=old.anchor)
+            moved = Move(
+                at=_now(), champion=number, before=old.champion, reason=reason, anchor=old.anchor, by=by
+            )
             update: dict[str, Any] = {  # Any: an alias, a count or a list
                 "champion": number,
                 "previous": old.previous if number == old.champion else old.champion,

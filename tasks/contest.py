@@ -8,7 +8,7 @@ checkpoint. Knows candidates and time; knows nothing about ONNX files that are r
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from operator import methodcaller
 from pathlib import Path
@@ -101,6 +101,14 @@ class Contest:
                 self.notes.append(str(error))
         return sorted(entries, key=lambda one: one.validation_log_loss)
 
+    def prepare(self) -> None:
+        """Compute what all heads learn from outside the budget, until `deadline`; it is found again then.
+
+        Raises UnfinishedError at the deadline.
+        """
+        for net in (self.recipe.nets[0], *self._others()):
+            self.frozen(net, self.deadline)
+
     def frozen(self, net: Net, until: float = np.inf) -> Entry:
         """The pretrained backbone with the best head on its embeddings, of plain photos or all views."""
         started = time.monotonic()
@@ -135,7 +143,8 @@ class Contest:
 
         Raises BudgetError when there is no time for one epoch of any.
         """
-        starts = {entry.net: entry for entry in _best_cuts(entries)}
+        begun = {one.net for one in self.recipe.trials if checkpoint(self.folder, self.recipe, one).exists()}
+        starts = {entry.net: entry for entry in _best_cuts(entries, begun)}
         order = sorted(
             (trial for trial in self.recipe.trials if trial.net in starts),
             key=lambda trial: starts[trial.net].validation_log_loss,
@@ -242,10 +251,13 @@ class Contest:
         return Pace(precision, epoch_s, affordable)
 
 
-def _best_cuts(entries: Sequence[Entry]) -> list[Entry]:
-    """Of each network the entry with the cut that suits its head best, so that time goes to one of them."""
+def _best_cuts(entries: Sequence[Entry], begun: Set[Net]) -> list[Entry]:
+    """Of each network the entry with the cut that suits its head best, so that time goes to one of them.
+
+    begun: those that a killed run had begun to fine-tune, which go on.
+    """
     best: dict[Net, Entry] = {}
-    for entry in sorted(entries, key=lambda one: one.validation_log_loss):
+    for entry in sorted(entries, key=lambda one: (one.net not in begun, one.validation_log_loss)):
         best.setdefault(_uncut(entry.net), entry)
     return list(best.values())
 

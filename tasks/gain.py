@@ -80,6 +80,7 @@ def gain(search: Search, pair: tuple[Trial, Trial], on_progress: Progress) -> Ga
         )
         place = checkpoints(search, recipe)
         contest = Contest(dataset, recipe, search.weights, place, on_progress, limit="[tune] trial_s")
+        contest.prepare()
         answers, labels = _answered(contest, contest.run()[0])
         shutil.rmtree(place)
         costs.append(incurred(labels, answers.decide(problem.costs), problem.costs))

@@ -33,9 +33,10 @@ def listing(source: str, classes: Sequence[str], store: Path) -> Listing:
     notes = [] if found else ["no labels yet: nobody has labelled a photo so far"]
     if len(known) > len(kept):
         notes.append(f"{len(known) - len(kept)} labelled photos were not kept, so they cannot be learnt from")
-    others = Counter(one.label.label for one in found if same_form(one.label.label) not in classes)
-    notes += [f'{count} photos are labelled "{label}", which is no class' for label, count in others.items()]
-    names = sorted({same_form(one.label.label) for one in found})
+    counts = Counter(same_form(one.label.label) for one in found)
+    names = sorted(counts)
+    others = [name for name in names if name not in classes]
+    notes += [f'{counts[name]} labelled "{name}", which is no class' for name in others]
     offers = (_offer(one, store / "photos" / "journal") for one in kept)
     return Listing(source, names, len(kept), offers, notes)
 

@@ -199,6 +199,18 @@ def versions(store: Path, name: str) -> list[Dataset]:
     return [dataset for *_, dataset in sorted(found, key=lambda item: item[:2])]
 
 
+def reference(dataset: Dataset, learnt: str | None) -> Dataset | None:
+    """Whom a version is compared with: the one that the champion learnt from, else the one before.
+
+    learnt: its id. It counts where it has a source in common. The version before may be one that a check
+    stopped, and its photos would pass on the night after.
+    """
+    older = [one for one in versions(dataset.store, dataset.name) if one.id != dataset.id]
+    sources = set(dataset.facts()["sources"])
+    known = [one for one in older if one.id == learnt and not sources.isdisjoint(one.facts()["sources"])]
+    return comparable(known or older, sources)
+
+
 def comparable(found: Sequence[Dataset], sources: Collection[str]) -> Dataset | None:
     """Of `versions` the newest of these sources, else of some of them, else of any; None where there is none.
 

@@ -67,7 +67,7 @@ def promote_by_hand(store: Path, registry: Registry, what: str, despite: str | N
         )
     champion = registry.aliases().champion
     if version.number != champion:
-        registry.promote(version.number, despite or "by hand", expected=champion)
+        registry.promote(version.number, despite or "by hand", expected=champion, by="person")
     if against and despite:
         registry.note_overruled(version.number, despite)
     return version
@@ -149,11 +149,12 @@ def confirm(
                 break
         time.sleep(_ASK_EVERY_S)
     reason = f"not confirmed by the live server: {last}"
+    back = f"version {before} is champion again" if before else "there is no champion"
     try:  # first of all, or a kill between the two would leave a rejected version in service
         registry.restore(before, reason, expected=version)
-    finally:
-        registry.reject(version, reason)
-    back = f"version {before} is champion again" if before else "there is no champion"
+    except RegistryError:  # somebody else was faster, so it serves no more
+        back = f"version {registry.aliases().champion} is champion by now"
+    registry.reject(version, reason)
     raise ConfirmError(
         f"{registry.name} version {version} was {reason}. It is marked as rejected, and {back}. "
         f"See that the server runs on the same store and problem, then run again with force"

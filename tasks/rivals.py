@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pawloop.decision import Costs, incurred
 from pawloop.errors import DatasetError, PawloopError
+from pawloop.in_service import old_costs
 from pawloop.problem import Problem
 from pawloop.registry import Aliases, Registry, Version
 from tasks.answer import Answers, answers, load, save
@@ -125,8 +126,7 @@ def _taken_back(registry: Registry, aliases: Aliases, problem: Problem) -> dict[
     found = {}
     for number, version in versions.items():
         move, network = aliases.taken_back(number), version.card.files.get(NETWORK_FILE)
-        is_same = version.card.costs == problem.costs
-        if move and network and is_same and version.rejection is None:
+        if move and network and not old_costs(version.card, problem) and version.rejection is None:
             found[network] = f"it is version {number}, taken back: {move.reason}"
     if serving:
         found.pop(serving.card.files.get(NETWORK_FILE, ""), None)

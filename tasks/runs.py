@@ -107,7 +107,8 @@ def promoted_and_killed(store: Path, registry: Registry) -> tuple[Version, Path]
     champion = registry.readable().get(aliases.champion or 0)
     if champion is None or champion.overruled is not None:
         return None
-    if sum(move.champion == champion.number for move in aliases.history) > 1:  # a run promotes it once
+    moves = [move for move in aliases.history if move.champion == champion.number]
+    if moves and moves[-1].by == "person":
         return None
     run = store / "runs" / champion.card.run
     return (champion, run) if outcome_of(run) == "unfinished" else None

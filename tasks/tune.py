@@ -224,7 +224,7 @@ def _log_failed(search: Search, asked: optuna.Trial, error: Exception) -> None:
 
 
 def _trained(search: Search, trial: Trial, asked: optuna.Trial, deadline: float) -> Entry:
-    """The candidate fine-tuned as asked; its frozen head, the same for all of a network, does not count."""
+    """The candidate fine-tuned as asked; its frozen heads, the same for all of a network, do not count."""
     problem = search.problem
     seconds = max(0.0, min(problem.tune.trial_s, deadline - time.monotonic()))
     tried = cuts(trial, problem)
@@ -238,6 +238,7 @@ def _trained(search: Search, trial: Trial, asked: optuna.Trial, deadline: float)
     limit = "[tune] trial_s" if seconds == problem.tune.trial_s else "what is left of [tune] budget_s"
     contest = Contest(search.dataset, recipe, search.weights, place, lambda *_: None, on_epoch, limit)
     contest.deadline = deadline
+    contest.prepare()
     entries = contest.run()
     shutil.rmtree(place)
     return next(entry for entry in entries if entry.tuning)

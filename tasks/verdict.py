@@ -90,7 +90,7 @@ class _File(NamedTuple):
     source: str
 
     @property
-    def is_correction(self) -> bool:
+    def is_from_journal(self) -> bool:
         """Whether a person labelled it where it was answered; nobody can delete that word."""
         return self.source.startswith("journal://")
 
@@ -145,14 +145,14 @@ class _Verdicts:
             named = {label: file.beside(first) for _, label, file in reversed(files) if label is not None}
             kept = [(row, file) for row, _, file in files if self._is_kept[row]]
             for row, _ in kept[:1]:
-                collected = [row for row, _, file in files if not file.is_correction]
-                self._sides[row] = one_side(sides[one] for one in collected or [row for row, *_ in files])
+                collected = [one for one, label, file in files if label and not file.is_from_journal]
+                self._sides[row] = one_side(sides[one] for one in collected or [one for one, *_ in files])
                 self._groups[row] = next(filter(None, (belongs[row] for row, *_ in files)), None)
             for number, (row, file) in enumerate(kept):
                 if len(named) > 1:
                     where = " and ".join(sorted(named.values()))
-                    is_corrected = any(file.is_correction for _, _, file in files)
-                    mend = _MOVE if is_corrected else _DELETE
+                    filed = {label for _, label, file in files if label and not file.is_from_journal}
+                    mend = _DELETE if len(filed) > 1 else _MOVE
                     self._set_aside(row, Verdict(TWO_CLASSES, f"the same photo is {where}; {mend}"))
                 elif number:
                     self._set_aside(row, Verdict(COPY, f"the same file as {kept[0][1].beside(file)}", id))

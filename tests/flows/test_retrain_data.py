@@ -145,4 +145,4 @@ def test_costs_that_the_champion_does_not_decide_by_are_told(tmp_path: Path) -> 
     dearer = about.model_copy(update={"cost": Cost(ask=held + 1, mistake={"dog": {"cat": 5.0}})})
     told = retrain._by_old_costs(registry, dearer)
     assert f"version 1 decides by other costs than the problem file names: ask {held:g}, not" in told
-    assert "mistake otherwise" in told
+    assert "other costs of mistakes" in told

@@ -161,9 +161,11 @@ def test_what_a_killed_process_left_of_a_version_goes_once_it_is_old(
         (left / ".publishing").touch()
         os.utime(left / ".publishing", (time.time() - age_s,) * 2)
     (registry.folder / "2" / "card.json").unlink()  # damaged, and no left-over
+    (registry.folder / "1" / ".publishing").touch()  # killed at the very end
+    os.utime(registry.folder / "1" / ".publishing", (0, 0))
     assert published.publish(tmp_path).number == 6
     assert sorted(path.name for path in registry.folder.glob("[0-9]")) == ["1", "2", "3", "5", "6"]
-    assert not list(registry.folder.glob("6/.*"))
+    assert not [*registry.folder.glob("1/.*"), *registry.folder.glob("6/.*")]
 
 
 def test_a_version_in_the_folder_of_another_is_damaged(registry: Registry, tmp_path: Path) -> None:

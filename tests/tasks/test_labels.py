@@ -98,4 +98,16 @@ def test_labels_of_a_class_that_was_renamed_are_named(journal: Journal, tmp_path
     for number in range(3):
         label(journal, tmp_path / "store", number, "hound" if number else "cat", "correction")
     found = collect(problem(album(tmp_path / "photos", seed=500), "journal://"), tmp_path / "store")
-    assert found.notes == ['journal://: 2 photos are labelled "hound", which is no class']
+    assert found.notes == ['journal://: 2 labelled "hound", which is no class']
+
+
+def test_a_correction_of_a_photo_that_lies_in_no_class_folder_only_teaches(
+    journal: Journal, tmp_path: Path
+) -> None:
+    store, photos = tmp_path / "store", album(tmp_path / "photos")
+    ids = [label(journal, store, 7000 + n, "dog", "correction") for n in range(12)]
+    for n in range(12):
+        (photos / f"{n}.jpg").write_bytes(photo(7000 + n))
+    dataset = made(problem(photos, "journal://"), store)
+    sides = {row["id"]: row["side"] for row in dataset.kept(["id", "side"]).to_pylist()}
+    assert {sides[id] for id in ids} == {"train"}

@@ -203,3 +203,17 @@ def test_a_kill_while_a_promotion_is_taken_back_leaves_no_rejected_champion(
     with pytest.raises(KeyboardInterrupt):
         release.confirm(registry, 2, 1, "http://server", 0.1, says(serving(1)))
     assert registry.aliases().champion == 1
+
+
+def test_a_promotion_that_somebody_else_moved_on_from_is_rejected_and_nothing_restored(
+    registry: Registry,
+) -> None:
+    def moved(url: str) -> dict[str, Any]:
+        if registry.aliases().champion == 2:
+            registry.promote(1, "by hand", expected=2, by="person")
+        return serving(1)
+
+    with pytest.raises(ConfirmError, match="version 1 is champion by now"):
+        release.confirm(registry, 2, None, "http://server", 0.1, moved)
+    assert registry.aliases().champion == 1
+    assert registry.version(2).rejection is not None

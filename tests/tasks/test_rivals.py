@@ -101,7 +101,7 @@ def test_a_network_that_a_person_took_back_is_known_by_its_weights(tmp_path: Pat
     registry._move(1, "first", None, {})
     registry._move(2, "better", 1, {})
     assert not rivals(registry, asked, dataset, tmp_path / "before").taken_back
-    registry._move(1, "it calls the cat of the house a dog", 2, {})
+    registry._move(1, "it calls the cat of the house a dog", 2, {}, "person")
     told = rivals(registry, asked, dataset, tmp_path / "after").taken_back
     assert told == {"b" * 64: "it is version 2, taken back: it calls the cat of the house a dog"}
     dear = asked.model_copy(update={"cost": Cost(ask=0.1)})

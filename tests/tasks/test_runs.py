@@ -188,5 +188,5 @@ def test_whom_a_person_promoted_is_not_taken_for_a_killed_runs_work(
     durable.write_json(run / "begun.json", {})
     assert runs.promoted_and_killed(tmp_path, registry)
     registry.restore(1, "not confirmed by the live server", expected=2)
-    registry.promote(2, "the server was being restarted", expected=1)
+    registry.promote(2, "the server was being restarted", expected=1, by="person")
     assert runs.promoted_and_killed(tmp_path, registry) is None
