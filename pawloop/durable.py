@@ -11,15 +11,16 @@ import json
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
-from pawloop.errors import BusyError
+from pawloop.errors import BusyError, DamagedFileError
 
 _CHUNK_BYTES = 1 << 20
+Formed = TypeVar("Formed")
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
@@ -36,6 +37,18 @@ def write_json(path: Path, value: Any) -> None:  # Any: whatever the json module
     """`value` as indented UTF-8 JSON with sorted keys, written as `write_bytes` does."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     write_bytes(path, text.encode())
+
+
+def read_json(path: Path, form: Callable[[Any], Formed], remedy: str) -> Formed:  # Any: JSON's values
+    """What `form` makes of a JSON file that was written here.
+
+    remedy: what a person is to do about a damaged one, such as "delete it, and it is made again".
+    Raises DamagedFileError that names the file and says so, FileNotFoundError where there is none.
+    """
+    try:
+        return form(json.loads(path.read_bytes()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedFileError(f"{path}: is not as it was written ({error}); {remedy}") from error
 
 
 @contextmanager

@@ -62,6 +62,10 @@ class DamagedVersionError(RegistryError):
     """A version's files are not those that its card describes."""
 
 
+class DamagedFileError(PawloopError):
+    """A file that Pawloop keeps for itself is not as it was written; the message says what to do about it."""
+
+
 class JournalError(PawloopError):
     """Predictions or labels cannot be written or read."""
 

@@ -6,9 +6,10 @@ runs and recipes; knows nothing about how they are shown.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence, Set
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pawloop import durable
-from pawloop.errors import DatasetError, RegistryError
+from pawloop.errors import DamagedFileError, RegistryError
 from pawloop.registry import read_card
 from tasks.provenance import origin
 from tasks.runs import outcome_of
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pawloop.card import Card
     from tasks.manifest import Dataset
 
+log = logging.getLogger(__name__)
 
 SHOWN = (
     "run",
@@ -88,7 +90,10 @@ class Experiment:
 
 
 def experiments(store: Path, name: str) -> list[Experiment]:
-    """Every candidate of a problem's trainings and of its searches, oldest first."""
+    """Every candidate of a problem's trainings and of its searches, oldest first.
+
+    A record that is damaged is left out, and named in the log.
+    """
     cards = _cards(store, name)
     keys = {card.recipe_key for _, card in cards}
     found = [*_judged(cards), *_not_judged(store, name, keys), *_searched(store, name)]
@@ -158,8 +163,9 @@ def _cards(store: Path, name: str) -> list[tuple[Path, Card]]:
     for path in (store / "runs").glob("*/candidate/card.json"):
         try:
             card = read_card(path.parent)
-        except (DatasetError, RegistryError):
-            continue  # a run that was killed while it wrote; its own log says so
+        except RegistryError as error:
+            log.warning("Left out: %s; delete the folder %s", error, path.parents[1])
+            continue
         if card.name == name:
             found.append((path.parent.parent, card))
     return found
@@ -186,20 +192,41 @@ def _judged(cards: Sequence[tuple[Path, Card]]) -> Iterator[Experiment]:
 def _not_judged(store: Path, name: str, judged: Set[str]) -> Iterator[Experiment]:
     """Candidates of trainings whose run failed or was killed before the gate, or has not come to it yet."""
     for path in (store / "trained").glob("*/training.json"):
-        key, story = path.parent.name, json.loads(path.read_text(encoding="utf-8"))
-        about = story.get("about")  # older ones do not say
-        if key in judged or about is None or about.pop("problem") != name:
-            continue
-        facts = about | {"outcome": "not judged"}
-        for number, candidate in enumerate(story["candidates"]):
-            yield _row(candidate, f"trained-{key[:12]}" + (f"-{number}" if number else ""), facts)
+        if path.parent.name not in judged:
+            form = partial(_of_training, path.parent.name, name)
+            yield from _rows(path, form, f"delete the folder {path.parent}")
+
+
+def _of_training(key: str, name: str, story: dict[str, Any]) -> list[Experiment]:  # Any: JSON's values
+    about = story.get("about")  # older ones do not say
+    if about is None or about.pop("problem") != name:
+        return []
+    facts = about | {"outcome": "not judged"}
+    return [
+        _row(candidate, f"trained-{key[:12]}" + (f"-{number}" if number else ""), facts)
+        for number, candidate in enumerate(story["candidates"])
+    ]
 
 
 def _searched(store: Path, name: str) -> Iterator[Experiment]:
     for path in (store / "tuned" / name).glob("*/trials/*.json"):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        candidate, run = record.pop("candidate"), record.pop("run")
-        yield _row(candidate, run, {"outcome": "searched"} | record)  # older records do not say
+        yield from _rows(path, _of_trial, "delete it")
+
+
+def _of_trial(record: dict[str, Any]) -> list[Experiment]:  # Any: JSON's values
+    candidate, run = record.pop("candidate"), record.pop("run")
+    return [_row(candidate, run, {"outcome": "searched"} | record)]  # older records do not say
+
+
+def _rows(path: Path, form: Callable[[Any], list[Experiment]], remedy: str) -> list[Experiment]:
+    """The rows of a record; none where it is damaged, or went as we looked."""
+    try:
+        return durable.read_json(path, form, remedy)
+    except FileNotFoundError:
+        return []
+    except DamagedFileError as error:
+        log.warning("Left out: %s", error)
+        return []
 
 
 def _row(candidate: dict[str, Any], run: str, facts: Any) -> Experiment:  # Any: JSON's values

@@ -6,17 +6,19 @@ folder. Knows folders and how runs end; knows nothing about how a stage works.
 
 from __future__ import annotations
 
-import json
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from pawloop import durable
 from pawloop.card import Verdict
-from pawloop.errors import DamagedVersionError
+from pawloop.errors import DamagedFileError, DamagedVersionError
 from pawloop.problem import Problem
 from pawloop.registry import Registry, Version, verify
 from tasks.provenance import new_run
+
+log = logging.getLogger(__name__)
 
 _BEGUN: Final = "begun.json"
 _OUTCOME: Final = "outcome.json"
@@ -91,9 +93,12 @@ def end(run: Path, cause: Cause, ending: Ending) -> None:
 
 
 def outcome_of(run: Path) -> str | None:
-    """The last verdict of a run, "unfinished" where it has no end; None for one that did not say it began."""
+    """The last verdict of a run, "unfinished" where it has no end.
+
+    None for one that did not say it began, and where what it said of its end is damaged.
+    """
     try:
-        return str(_read(run / _OUTCOME)["outcome"])
+        return _read(run / _OUTCOME).get("outcome")
     except FileNotFoundError:
         return "unfinished" if (run / _BEGUN).exists() else None
 
@@ -132,11 +137,11 @@ def known_result(store: Path, registry: Registry, cause: Cause, shadow: str) -> 
             return f"it was trained before as version {number}, which has been champion"
     for path in sorted((store / "runs").glob(f"*/{_OUTCOME}"), reverse=True):
         ended = _read(path)
-        is_same = (ended["key"], ended.get("terms")) == (cause.key, cause.terms)
-        is_refused = ended["champion"] == aliases.champion and ended["version"] is None
+        is_same = (ended.get("key"), ended.get("terms")) == (cause.key, cause.terms)
+        is_refused = ended.get("champion") == aliases.champion and ended.get("version") is None
         is_open = ended.get("is_waiting", False) or ended.get("shadow") not in (None, shadow)
         if is_same and is_refused and not is_open:  # older runs do not say
-            return f"run {path.parent.name} trained it before: {ended['summary']}"
+            return f"run {path.parent.name} trained it before: {ended.get('summary')}"
     return None
 
 
@@ -156,5 +161,12 @@ def _is_over(run: Path) -> bool:
 
 
 def _read(path: Path) -> dict[str, Any]:  # Any: JSON's values
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    """What a run says of its beginning or its end; nothing where that is damaged.
+
+    Of a run that cannot be told from others no other one can go on, or know its verdict: both are made again.
+    """
+    try:
+        return durable.read_json(path, dict, f"delete the folder {path.parent}")
+    except DamagedFileError as error:
+        log.warning("Left out: %s", error)
+        return {}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pawloop import durable
-from pawloop.errors import BusyError
+from pawloop.errors import BusyError, DamagedFileError
 
 HOLD = """
 import sys, time
@@ -42,6 +42,14 @@ def test_a_folder_that_is_not_there_is_told_by_the_file_that_was_asked_for(tmp_p
     path = tmp_path / "no" / "folder" / "file"
     with pytest.raises(FileNotFoundError, match=f"'{path}'"), durable.aside(path):
         pass
+
+
+@pytest.mark.parametrize("content", [b"", b'{"port": 80', b"\xff\xfe{", b"[]", b"{}"])
+def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "note.json"
+    path.write_bytes(content)
+    with pytest.raises(DamagedFileError, match=f"{path}: is not as it was written .*; delete it"):
+        durable.read_json(path, lambda note: int(note["port"]), "delete it")
 
 
 def test_a_private_file_stays_private_when_it_is_written_anew(tmp_path: Path) -> None:

@@ -111,6 +111,22 @@ def test_a_training_whose_run_never_reached_the_gate_is_told(store: Path) -> Non
     assert not [one for one in experiments(store, "tools") if one.outcome == "not judged"]
 
 
+@pytest.mark.parametrize(
+    "name", ["trained/abcdef/training.json", "tuned/colours/s/trials/000.json", "runs/x/candidate/card.json"]
+)
+@pytest.mark.parametrize("content", ["", "[]", '{"about": {"problem": "colours"}, "candidates": [{"na'])
+def test_a_damaged_record_is_left_out_and_named(
+    store: Path, caplog: pytest.LogCaptureFixture, name: str, content: str
+) -> None:
+    whole = experiments(store, "colours")
+    damaged = store / name
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text(content)
+    assert experiments(store, "colours") == whole
+    assert f"Left out: {damaged}: " in caplog.text
+    assert "delete" in caplog.text
+
+
 def test_the_last_word_on_a_run_is_its_outcome_and_a_killed_one_is_unfinished(store: Path) -> None:
     for run, ended in (("20260101-000000-aaaa", True), ("20260102-000000-bbbb", False)):
         folder = store / "runs" / run

@@ -173,6 +173,28 @@ def test_what_the_card_says_is_part_of_it_too() -> None:
     assert len({runs.terms(one) for one in (plain, licensed, named)}) == 3
 
 
+@pytest.mark.parametrize("name", ["begun.json", "outcome.json"])
+def test_a_damaged_record_of_another_run_stops_nobody_and_is_named(
+    registry: Registry, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    other = runs.begin(tmp_path, Cause("another key", "terms"))
+    runs.end(other, Cause("another key", "terms"), Ending(UNSURE, champion=2))
+    damaged = other / name
+    damaged.write_bytes(damaged.read_bytes()[:20])
+    assert runs.known_result(tmp_path, registry, CAUSE, SHADOW) is None
+    assert runs.begin(tmp_path, CAUSE) != other
+    assert runs.outcome_of(other) == ("cannot tell" if name == "begun.json" else None)
+    assert f"{damaged}: is not as it was written" in caplog.text
+    assert f"delete the folder {other}" in caplog.text
+
+
+def test_a_run_whose_end_is_damaged_is_not_gone_on_with(registry: Registry, tmp_path: Path) -> None:
+    run = runs.begin(tmp_path, CAUSE)
+    runs.end(run, CAUSE, Ending(UNSURE, champion=2))
+    (run / "outcome.json").write_bytes(b"{")
+    assert runs.begin(tmp_path, CAUSE) != run
+
+
 def test_a_verdict_holds_until_the_champion_changes(registry: Registry, tmp_path: Path) -> None:
     runs.end(tmp_path / "runs" / "20260101-000000-bbbb", CAUSE, Ending(UNSURE, champion=2))
     assert "cannot tell: 40 photos" in str(runs.known_result(tmp_path, registry, CAUSE, SHADOW))
