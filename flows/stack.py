@@ -9,7 +9,6 @@ import contextlib
 import contextvars
 import errno
 import hashlib
-import json
 import os
 import signal
 import socket
@@ -28,7 +27,7 @@ import psutil
 import tzlocal
 
 from pawloop import durable
-from pawloop.errors import PawloopError, ServerError
+from pawloop.errors import DamagedFileError, PawloopError, ServerError
 from pawloop.settings import Settings
 
 if TYPE_CHECKING:  # or every command that names a port would wait for Prefect
@@ -64,6 +63,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "OMP_WAIT_POLICY": "PASSIVE",
         "MALLOC_ARENA_MAX": "2",  # many threads on many arenas cost hundreds of megabytes
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(_HEARTBEAT_S),
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "tasks",  # what stages say of damaged files stands with the run
         "PREFECT_WORKER_QUERY_SECONDS": str(_LOOK_S),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
@@ -146,7 +146,7 @@ def set_up(settings: Settings) -> None:
         except ObjectNotFound:
             is_deployed = False
     stamp, code = settings.store.resolve() / "prefect" / "deployed.json", _deployed_code(settings)
-    if not is_deployed or not stamp.exists() or json.loads(stamp.read_text()) != code:
+    if not is_deployed or _noted_code(stamp) != code:
         _deploy()
         durable.write_json(stamp, code)
     _end_zombies()
@@ -237,6 +237,14 @@ def _deployed_code(settings: Settings) -> dict[str, str]:
     code = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     # A run starts in the folder it was deployed from, by the zone of that day.
     return code | {"tree": str(TREE), "timezone": _timezone(settings)}
+
+
+def _noted_code(stamp: Path) -> dict[str, str] | None:
+    """What was deployed last; None where nobody knows, so that it is deployed again."""
+    try:
+        return durable.read_json(stamp, dict, "delete it")
+    except (FileNotFoundError, DamagedFileError):
+        return None
 
 
 def _timezone(settings: Settings) -> str:

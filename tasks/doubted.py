@@ -5,14 +5,18 @@ Knows the list. Knows nothing about how a label comes to be doubted (see `suspec
 
 from __future__ import annotations
 
-import json
+import logging
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Any, Final
 
 from pawloop import durable
+from pawloop.errors import DamagedFileError
 from tasks.manifest import Dataset
 
+log = logging.getLogger(__name__)
+
 _FILE: Final = "suspects.json"
+_AGAIN: Final = "delete it; `pawloop retrain --force` makes today's again"
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,18 @@ def keep(dataset: Dataset, found: list[Suspect], ids: list[str]) -> None:
 
 
 def doubted(dataset: Dataset) -> dict[tuple[str, str], str]:
-    """The confident suspects noted of a version: photo and given class to the likely one."""
-    path = dataset.folder / _FILE
-    listed = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    """The confident suspects noted of a version: photo and given class to the likely one.
+
+    None where it was never explored, or their file is damaged.
+    """
+    try:
+        return durable.read_json(dataset.folder / _FILE, _confident, _AGAIN)
+    except FileNotFoundError:
+        return {}
+    except DamagedFileError as error:
+        log.warning("Doubted labels are left out: %s", error)
+        return {}
+
+
+def _confident(listed: list[dict[str, Any]]) -> dict[tuple[str, str], str]:  # Any: JSON's values
     return {(one["photo"], one["given"]): one["likely"] for one in listed if one["is_confident"]}

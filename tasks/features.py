@@ -7,6 +7,7 @@ photos and Parquet; knows nothing about classes.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 import uuid
@@ -28,6 +29,8 @@ from pawloop.session import Session
 from pawloop.settings import usable_cores
 from tasks.augment import view as augmented
 from tasks.manifest import Dataset, Photo
+
+log = logging.getLogger(__name__)
 
 _PART_ROWS = 512
 _JOB_ROWS = 8  # to hand every row to a thread by itself costs more than the last job's wait
@@ -149,26 +152,32 @@ def _write(folder: Path, rows: _Rows) -> None:
             "values": pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), flat.shape[1]),
         }
     )
-    shape = "x".join(map(str, values.shape[1:]))
+    table = table.replace_schema_metadata({"shape": "x".join(map(str, values.shape[1:]))})
     path = folder / f"part-{uuid.uuid4().hex}.parquet"
     with durable.aside(path) as draft:
-        pq.write_table(table.replace_schema_metadata({"shape": shape}), draft, compression="zstd")
+        pq.write_table(table, draft, compression="zstd", write_page_checksum=True)
 
 
 def _known(folder: Path, keys: set[tuple[str, int]]) -> _Rows:
     found: _Rows = {}
     for path in sorted(folder.glob("part-*.parquet")):
         try:
-            names = pq.read_table(path, columns=["photo", "view"]).to_pydict()
-        except pa.ArrowInvalid:  # cut off, as by a power failure: its rows are computed again
+            found.update(_of_part(path, keys))
+        except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the disk's or its rights' trouble, which says nothing of the file
+            log.warning("%s: is not as it was written (%s); its rows are computed again", path, error)
             path.unlink()
-            continue
-        rows = list(zip(names["photo"], names["view"], strict=True))
-        if keys.isdisjoint(rows):
-            continue
-        values = pq.read_table(path, columns=["values"])
-        shape = [int(n) for n in values.schema.metadata[b"shape"].split(b"x")]
-        column = values["values"].combine_chunks()
-        array = column.flatten().to_numpy().reshape(len(rows), *shape)
-        found.update((key, array[i]) for i, key in enumerate(rows) if key in keys)
     return found
+
+
+def _of_part(path: Path, keys: set[tuple[str, int]]) -> _Rows:
+    names = pq.read_table(path, columns=["photo", "view"], page_checksum_verification=True).to_pydict()
+    rows = list(zip(names["photo"], names["view"], strict=True))
+    if keys.isdisjoint(rows):
+        return {}
+    values = pq.read_table(path, columns=["values"], page_checksum_verification=True)
+    shape = [int(n) for n in values.schema.metadata[b"shape"].split(b"x")]
+    column = values["values"].combine_chunks()
+    array = column.flatten().to_numpy().reshape(len(rows), *shape)
+    return {key: array[i] for i, key in enumerate(rows) if key in keys}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import io
 import math
+import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -26,7 +27,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from export.backbone import Network, pool
 from pawloop import durable
-from pawloop.errors import TrainingError
+from pawloop.errors import DamagedFileError, TrainingError
 from tasks.blend import Blend
 from tasks.calibrate import judged
 from tasks.layers import quicken
@@ -186,8 +187,11 @@ class FineTuning:
         durable.write_bytes(path, content.getbuffer())
 
     def resume(self, path: Path) -> None:
-        """Go on from what `save` wrote, in its precision, whichever is faster at the moment."""
-        state: dict[str, Any] = torch.load(path, map_location=DEVICE, weights_only=True)  # Any: see `save`
+        """Go on from what `save` wrote, in its precision, whichever is faster at the moment.
+
+        Raises DamagedFileError, with nothing changed, where that cannot be read.
+        """
+        state = _state(path)
         self._last.load_state_dict(state["last"])
         self._averaged.load_state_dict(state["averaged"])
         self._first = state["first"]
@@ -296,6 +300,14 @@ def _optimiser(last: _Last, tuning: Tuning) -> torch.optim.Optimizer:
     groups.append({"params": list(last.head.parameters()), "lr": tuning.rate})
     kept = [group for group in groups if group["params"]]
     return torch.optim.AdamW(kept, weight_decay=tuning.weight_decay)
+
+
+def _state(path: Path) -> dict[str, Any]:  # Any: see `save`
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=DEVICE, weights_only=True)
+    except (RuntimeError, ValueError, LookupError, EOFError, pickle.UnpicklingError) as error:
+        raise DamagedFileError(f"{path}: is not as it was written ({error}); it begins anew") from None
+    return state
 
 
 def _channels_last(values: NDArray[np.float16]) -> Tensor:

@@ -5,9 +5,11 @@ Knows versions and their logs. Knows nothing about photos' pixels.
 
 from __future__ import annotations
 
-import json
+import logging
 from typing import Any
 
+from pawloop import durable
+from pawloop.errors import DamagedFileError
 from tasks import report
 from tasks.manifest import Dataset, versions
 
@@ -49,9 +51,12 @@ def _ids(dataset: Dataset) -> set[str]:
 
 
 def log(dataset: Dataset) -> dict[str, Any]:  # Any: JSON's values
-    """What validation found of a version; empty where it was never validated."""
+    """What validation found of a version; empty where it was never validated, or its log is damaged."""
     path = dataset.folder / "validation.json"
-    if not path.exists():
+    try:
+        return durable.read_json(path, dict, "delete it; `pawloop retrain --force` makes today's again")
+    except FileNotFoundError:
         return {}
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    except DamagedFileError as error:
+        logging.getLogger(__name__).warning("Checks are left out: %s", error)
+        return {}

@@ -8,7 +8,6 @@ made (see `split`) or what is trained on it.
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pawloop import durable
-from pawloop.errors import DatasetError
+from pawloop.errors import DamagedFileError, DatasetError
 from tasks.place import read_photo
 
 Side = Literal["train", "validation", "test"]
@@ -102,14 +101,16 @@ class Dataset:
         """What `version.json` says: counts, sources, rules of curation, notes, when it was made."""
         path = self.folder / "version.json"
         try:
-            facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            facts: dict[str, Any] = durable.read_json(path, dict, f"delete {self.folder} and run again")
             if self.found.exists():
-                facts |= json.loads(self.found.read_text(encoding="utf-8"))
+                facts |= durable.read_json(self.found, dict, "delete it and run again")
         except FileNotFoundError:
             known = ", ".join(v.id for v in versions(self.store, self.name)) or "none"
             raise DatasetError(f"{path}: there is no such version of {self.name} (known: {known})") from None
-        except (OSError, ValueError) as error:
-            raise DatasetError(f"{path}: cannot be read: {error}; delete its folder and run again") from None
+        except DamagedFileError as error:
+            raise DatasetError(str(error)) from None
+        except OSError as error:
+            raise DatasetError(f"{path}: cannot be read: {error.strerror}") from None
         return facts
 
     def rows(self, columns: list[str] | None = None) -> pa.Table:

@@ -5,11 +5,13 @@ Knows when it has had enough. Knows nothing about the others, or who goes on.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from pawloop.errors import DamagedFileError
 from tasks import finetune
 from tasks.entry import Entry
 from tasks.features import UnfinishedError
@@ -19,6 +21,8 @@ from tasks.manifest import Side
 from tasks.pace import Pace
 from tasks.recipe import Recipe
 from tasks.trials import Trial
+
+log = logging.getLogger(__name__)
 
 _PATIENCE = 4  # epochs without a better validation loss, after which a candidate is done
 _MOST_EPOCHS = 40
@@ -50,8 +54,15 @@ class Racer:
             start.network, trial.tuning, inputs.recipe.seed, finetune.steps(photos), pace.precision
         )
         self._checkpoint = checkpoint(folder, inputs.recipe, trial)
-        if self._checkpoint.exists():
+        self._resume()
+
+    def _resume(self) -> None:
+        if not self._checkpoint.exists():
+            return
+        try:
             self.tuning.resume(self._checkpoint)
+        except DamagedFileError as error:
+            log.warning("%s", error)
 
     @property
     def seconds(self) -> float:

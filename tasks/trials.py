@@ -6,17 +6,20 @@ nothing about how they are trained.
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 
 from pawloop import durable
+from pawloop.errors import DamagedFileError
 from pawloop.problem import Problem
 from tasks.extractors import Net
 from tasks.finetune import Tuning
 from tasks.weights import Pretrained
+
+log = logging.getLogger(__name__)
 
 CROP = 1.0  # the whole square: with 0.875, as on ImageNet, heads on the real photos were right less often
 
@@ -70,16 +73,24 @@ def write_found(store: Path, name: str, found: Sequence[Trial]) -> Path:
 
 
 def read_found(store: Path, name: str) -> tuple[Trial, ...]:
-    """What the last search found, the best first; nothing where there was none."""
+    """What the last search found, the best first; nothing where there was none, or its file is damaged."""
     path = _path(store, name)
-    if not path.exists():
+    try:
+        return durable.read_json(path, _trials_of, "delete it; `pawloop tune` makes it again")
+    except FileNotFoundError:
         return ()
-    return tuple(trial_of(one) for one in json.loads(path.read_text(encoding="utf-8")))
+    except DamagedFileError as error:
+        log.warning("What a search found is left out: %s", error)
+        return ()
 
 
 def trial_of(record: dict[str, dict[str, object]]) -> Trial:
     """A trial from what `asdict` made of it."""
     return Trial(Net(**record["net"]), Tuning(**record["tuning"]))  # type: ignore[arg-type]  # as JSON holds it
+
+
+def _trials_of(records: list[dict[str, dict[str, object]]]) -> tuple[Trial, ...]:
+    return tuple(map(trial_of, records))
 
 
 def _path(store: Path, name: str) -> Path:

@@ -154,6 +154,19 @@ def test_a_label_held_for_wrong_is_named(versions: tuple[Dataset, Dataset]) -> N
     assert [(one["name"], one["likely"]) for one in facts["doubted"]] == [("cat/was-dog.jpg", "dog")]
 
 
+def test_damaged_notes_of_a_version_are_left_out_and_named(
+    versions: tuple[Dataset, Dataset], caplog: pytest.LogCaptureFixture
+) -> None:
+    _, second = versions
+    for name in ("suspects.json", "validation.json"):
+        (second.folder / name).write_text("[{")
+
+    assert told("show")["doubted"] == told("show")["failed_checks"] == []
+
+    for name in ("suspects.json", "validation.json"):
+        assert f"{second.folder / name}: is not as it was written" in caplog.text
+
+
 def test_one_version_has_nothing_to_be_compared_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made(problem(album(tmp_path / "photos")), tmp_path / "store")
     monkeypatch.setenv("PAWLOOP_STORE", str(tmp_path / "store"))

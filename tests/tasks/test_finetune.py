@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from export.backbone import ARCHITECTURES, Network, pool
-from pawloop.errors import TrainingError
+from pawloop.errors import DamagedFileError, TrainingError
 from tasks import blend, finetune
 from tasks.calibrate import judged
 from tasks.finetune import Activations, DivergedError, FineTuning, Tuning
@@ -130,6 +130,19 @@ def test_resumed_it_goes_on_as_if_it_had_not_stopped(network: Network, tmp_path:
     again.epoch(activations(network, 64, 1), activations(network, 48, 2))
     assert again.curve.validation_loss == whole.curve.validation_loss
     assert torch.equal(again.tuned(network).head.weight, whole.tuned(network).head.weight)
+
+
+def test_a_damaged_checkpoint_is_told_and_changes_nothing(network: Network, tmp_path: Path) -> None:
+    path = tmp_path / "half.pt"
+    begun = trained(network, 1e-3)
+    begun.save(path)
+    whole = path.read_bytes()
+    for content in (b"", whole[:-99], whole[: len(whole) // 2], b"x" * 99):
+        path.write_bytes(content)
+        again = FineTuning(network, Tuning(rate=1e-3), 0, finetune.steps(64), "float32")
+        with pytest.raises(DamagedFileError, match=f"{path}: is not as it was written"):
+            again.resume(path)
+        assert again.epochs == 0
 
 
 def test_resumed_it_goes_on_in_the_precision_that_it_began_with(network: Network, tmp_path: Path) -> None:

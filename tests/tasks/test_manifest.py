@@ -105,6 +105,19 @@ def test_a_damaged_version_before_is_named_and_without_it_all_goes_on(
     assert made(about, dataset.store).kept(["id"]).num_rows == 42
 
 
+@pytest.mark.parametrize(("name", "remedy"), [("found.json", "it"), ("version.json", "{folder}")])
+def test_a_damaged_note_of_a_version_is_named_with_what_to_delete(
+    dataset: Dataset, name: str, remedy: str
+) -> None:
+    (dataset.folder / name).write_text("{")
+
+    with pytest.raises(DatasetError) as told:
+        dataset.facts()
+
+    assert f"{dataset.folder / name}: is not as it was written" in str(told.value)
+    assert f"delete {remedy.format(folder=dataset.folder)} and run again" in str(told.value)
+
+
 def test_a_manifest_that_is_no_parquet_is_told_to_whoever_reads_it(dataset: Dataset) -> None:
     dataset.manifest.write_bytes(b"by hand")
 

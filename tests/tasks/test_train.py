@@ -8,7 +8,7 @@ import multiprocessing
 import signal
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -104,6 +104,38 @@ def test_a_trained_recipe_is_found_again_and_not_trained_twice(
 
     again = train.train(dataset, trained.recipe, [pretrained], "key", never)
     assert again.story == trained.story
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path: Path) -> None:
+    """Bit rot in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 8] = bytes(255 - one for one in content[middle : middle + 8])
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [("training.json", cut), ("network.safetensors", cut), ("network.safetensors", flip)],
+)
+def test_a_damaged_training_is_done_again(
+    dataset: Dataset,
+    pretrained: Pretrained,
+    trained: train.Trained,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    damage: Callable[[Path], None],
+) -> None:
+    before = train.train(dataset, trained.recipe, [pretrained], "rotten")
+    whole = before.network().head.weight
+    damage(before.folder / name)
+    again = train.train(dataset, trained.recipe, [pretrained], "rotten")
+    assert torch.equal(again.network().head.weight, whole)
+    assert f"{before.folder / name}: is not as it was written" in caplog.text
 
 
 def test_features_are_computed_once_per_photo_view_and_graph(
@@ -266,6 +298,18 @@ def train_until_killed(store: Path, problem: Problem) -> None:
     train.train(split_of(problem, store), pinned(problem, own, 3), [own], "sigkill", wait)
 
 
+def test_a_damaged_checkpoint_is_begun_anew(
+    problem: Problem, dataset: Dataset, pretrained: Pretrained, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = pinned(problem, pretrained, 1)
+    left = racer.checkpoint(dataset.store / "trained" / "rotten checkpoint", recipe, recipe.trials[0])
+    left.parent.mkdir()
+    left.write_bytes(b"half a")
+    story = train.train(dataset, recipe, [pretrained], left.parent.name).story
+    assert len(story["curve"]["train_loss"]) == 1
+    assert f"{left}: is not as it was written" in caplog.text
+
+
 def test_a_training_killed_by_sigkill_goes_on_from_its_last_checkpoint(
     problem: Problem, dataset: Dataset, pretrained: Pretrained
 ) -> None:
@@ -361,8 +405,9 @@ def test_of_features_that_the_time_did_not_suffice_for_those_done_are_kept(
     assert len(wanted) - 24 <= asked[0] <= len(wanted) - 8
 
 
+@pytest.mark.parametrize("damage", [cut, flip])
 def test_a_damaged_part_or_graph_of_the_feature_store_is_made_anew(
-    problem: Problem, dataset: Dataset, pretrained: Pretrained
+    problem: Problem, dataset: Dataset, pretrained: Pretrained, damage: Callable[[Path], None]
 ) -> None:
     net = replace(recipes.plan(problem, [pretrained], 0).nets[0], image_size=192)
     network = net.network(pretrained, 2, 0)
@@ -375,7 +420,7 @@ def test_a_damaged_part_or_graph_of_the_feature_store_is_made_anew(
     whole = made()
     key = extractors.frozen_extractor(net, network, "embedding", dataset.store).key
     [part] = (dataset.store / "features" / key).iterdir()
-    part.write_bytes(part.read_bytes()[:-20])
+    damage(part)
     graph = dataset.store / "extractors" / f"{key}.onnx"
     graph.write_bytes(graph.read_bytes()[:-20])
     with pytest.raises(TrainingError, match="It is removed now; run again"):
@@ -547,6 +592,17 @@ def test_what_a_search_found_is_tried_before_the_problems_other_candidates(
     tuned = replace(better, net=own[0].net)  # by this a budget for one candidate takes it
     assert recipes.plan(problem, [pretrained], 0, [tuned]).trials == (tuned, *own)
     assert trials.read_found(dataset.store, "another problem") == ()
+
+
+@pytest.mark.parametrize("content", ["[{", '[{"net": {}}]'])
+def test_finds_that_are_damaged_are_left_out_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
+    path = trials.write_found(tmp_path, "drawn", [])
+    path.write_text(content)
+    assert trials.read_found(tmp_path, "drawn") == ()
+    assert f"{path}: is not as it was written" in caplog.text
+    assert "`pawloop tune` makes it again" in caplog.text
 
 
 def test_photos_that_memory_cannot_hold_are_told(
