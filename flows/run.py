@@ -92,7 +92,8 @@ def _named(problem: Problem, what: str) -> str:
 
 def ended(problem: Problem, how: str, message: str) -> State[None]:
     """The run's final state, named after what came of it, and the run named likewise."""
-    rename(problem, how.lower())
+    with _only_shown("its name"):
+        rename(problem, how.lower())
     return Completed(name=how, message=message)
 
 
@@ -103,12 +104,22 @@ def artifact_key(problem: str, what: str) -> str:
 
 def show_experiments(store: Path, problem: Problem) -> None:
     """Every candidate of a problem as a table in the UI, the latest first."""
-    found = experiments.experiments(store, problem.name)[::-1][:_EXPERIMENTS]
-    create_table_artifact(
-        [experiments.shown(one) for one in found],
-        key=artifact_key(problem.name, "experiments"),
-        description=f"The last {len(found)} candidates; all of them by `pawloop experiments list`",
-    )
+    with _only_shown("the table of experiments"):
+        found = experiments.experiments(store, problem.name)[::-1][:_EXPERIMENTS]
+        create_table_artifact(
+            [experiments.shown(one) for one in found],
+            key=artifact_key(problem.name, "experiments"),
+            description=f"The last {len(found)} candidates; all of them by `pawloop experiments list`",
+        )
+
+
+@contextmanager
+def _only_shown(what: str) -> Iterator[None]:
+    """Let a run whose end is written not fail by what people merely look at."""
+    try:
+        yield
+    except Exception:
+        get_run_logger().exception("Not shown: %s", what)
 
 
 def announce(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # Any: Prefect's generics

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -54,6 +55,24 @@ def test_another_problem_may_retrain_meanwhile(tmp_path: Path) -> None:
 )
 def test_only_what_may_pass_by_itself_is_tried_again(error: Exception, is_tried_again: bool) -> None:
     assert run.by_chance(None, None, Failed(data=error)) is is_tried_again  # type: ignore[arg-type]
+
+
+def test_an_end_that_is_written_is_no_failure_for_what_is_only_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise RuntimeError("no table today")
+
+    monkeypatch.setattr(run, "get_run_logger", lambda: logging.getLogger("test"))
+    monkeypatch.setattr(run, "create_table_artifact", refused)
+    monkeypatch.setattr(run, "rename", refused)
+    spec = problems.load("cat-vs-dog")
+
+    run.show_experiments(tmp_path, spec)
+
+    assert run.ended(spec, "Version 3", "better").name == "Version 3"
+    assert "Not shown: the table of experiments" in caplog.text
+    assert "Not shown: its name" in caplog.text
 
 
 def test_a_lock_left_by_a_dead_process_is_free(tmp_path: Path) -> None:
