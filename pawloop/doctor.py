@@ -70,7 +70,12 @@ def examine(
     findings += found
     if wanted is None:
         return findings
-    return [*findings, *_model(settings, wanted), *_servers(running.beside(settings))]
+    findings += _model(settings, wanted)
+    try:
+        settings = running.beside(settings)
+    except PawloopError as error:
+        findings.append(Finding("bad", str(error)))
+    return [*findings, *_servers(settings)]
 
 
 def _python() -> Finding:

@@ -5,7 +5,6 @@ Knows locks, one file and whether a process lives. Knows nothing about what the 
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pawloop import durable
+from pawloop.errors import DamagedFileError
 from pawloop.settings import Settings
 
 _ADDRESSES: Final = {"host", "port", "prefect_port"}
@@ -32,7 +32,10 @@ def noted(settings: Settings, mark: str = "") -> Iterator[None]:
 
 
 def beside(settings: Settings) -> Settings:
-    """The settings with the addresses of the stack that runs on this store; as they are where none does."""
+    """The settings with the addresses of the stack that runs on this store; as they are where none does.
+
+    Raises DamagedFileError where one does and its file does not tell them.
+    """
     note = _note(settings)
     return settings.model_copy(update={name: note[name] for name in _ADDRESSES}) if note else settings
 
@@ -40,9 +43,13 @@ def beside(settings: Settings) -> Settings:
 def orphaned(settings: Settings) -> str | None:
     """The mark of a stack whose own process was killed while others of it live on; None where there is none.
 
-    They hold its lock, which they have from it. Of another machine's nothing can be told.
+    They hold its lock, which they have from it. Of another machine's nothing can be told, nor of one whose
+    file is damaged: whoever wants the lock is told who holds it.
     """
-    note = _note(settings)
+    try:
+        note = _note(settings)
+    except DamagedFileError:
+        return None
     if not note or note.get("machine") != socket.gethostname() or _lives(note["process"]):
         return None
     return str(note["mark"])
@@ -58,10 +65,14 @@ def _note(settings: Settings) -> dict[str, Any] | None:  # Any: addresses and nu
     if durable.holder(_lock(settings)) is None:
         return None
     try:
-        note: dict[str, Any] = json.loads(_file(settings).read_bytes())
+        return durable.read_json(_file(settings), _known, "stop `pawloop up` and start it again")
     except FileNotFoundError:  # it is just coming up, or going
         return None
-    return note
+
+
+def _known(note: dict[str, Any]) -> dict[str, Any]:  # Any: addresses and numbers
+    """The note. Raises KeyError unless it says all that is asked of it."""
+    return note | {name: note[name] for name in (*_ADDRESSES, "process", "mark")}
 
 
 def _lives(process: int) -> bool:

@@ -358,6 +358,15 @@ def test_a_model_that_the_store_knows_needs_no_problem_file(shell: Shell) -> Non
     assert "holds models of: colours" in done.stderr
 
 
+def test_doctor_tells_a_damaged_note_of_the_stack_and_looks_on(shell: Shell) -> None:
+    with running.noted(Settings(store=shell.folder / "store")):
+        (shell.folder / "store" / "state" / "up.json").write_text("{")
+        done = shell.run("doctor")
+    assert done.returncode == 1
+    assert "up.json: is not as it was written" in done.stdout
+    assert "inference server does not answer" in done.stdout
+
+
 def test_doctor_looks_at_the_journal_in_the_store_too(shell: Shell) -> None:
     journal = shell.folder / "store" / "state" / "journal.db"
     assert "journal" not in shell.run("doctor").stdout

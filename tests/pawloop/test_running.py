@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pawloop import running
-from pawloop.errors import BusyError
+from pawloop.errors import BusyError, DamagedFileError
 from pawloop.settings import Settings
 
 
@@ -25,6 +25,19 @@ def test_ports_that_a_killed_stack_left_behind_are_not_taken(tmp_path: Path) -> 
         left = (tmp_path / "state" / "up.json").read_bytes()
     (tmp_path / "state" / "up.json").write_bytes(left)
     assert running.beside(Settings(store=tmp_path)).port == Settings().port
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"port": 8123}'])
+def test_a_stack_whose_file_is_damaged_is_told_and_is_the_stores_one_stack(
+    tmp_path: Path, content: str
+) -> None:
+    settings, file = Settings(store=tmp_path), tmp_path / "state" / "up.json"
+    with running.noted(settings):
+        file.write_text(content)
+        with pytest.raises(DamagedFileError, match=f"{file}: .*; stop `pawloop up` and start it again"):
+            running.beside(settings)
+        assert running.orphaned(settings) is None
+    assert running.beside(settings) == settings
 
 
 def test_a_store_has_one_stack(tmp_path: Path) -> None:
