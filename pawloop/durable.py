@@ -115,7 +115,8 @@ def lock(path: Path, purpose: str, *, wait: bool = False) -> Iterator[None]:
     """Hold `path` exclusively for this process; the kernel lets go of it when the process dies.
 
     purpose: what the holder does, shown to whoever comes second.
-    Raises BusyError at once when another process holds it, unless `wait`.
+    Raises BusyError at once when another process holds it, unless `wait`, and OSError that names it on a
+    full disk.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
@@ -125,14 +126,22 @@ def lock(path: Path, purpose: str, *, wait: bool = False) -> Iterator[None]:
             raise BusyError(
                 f"{path}: held by {_word_of(file)}; wait for it to end, or stop that process"
             ) from None
-        file.truncate(0)
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        file.write(f"{purpose} (process {os.getpid()} on {socket.gethostname()}, since {since})")
-        file.flush()
+        _sign(file, path, purpose)
         try:
             yield
         finally:
             file.truncate(0)
+
+
+def _sign(file: TextIO, path: Path, purpose: str) -> None:
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    word = f"{purpose} (process {os.getpid()} on {socket.gethostname()}, since {since})"
+    try:
+        file.truncate(0)
+        os.write(file.fileno(), word.encode())  # what a buffer held would fail once more when it is closed
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def holder(path: Path) -> str | None:

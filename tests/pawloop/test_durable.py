@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import resource
 import signal
 import subprocess
 import sys
@@ -76,6 +77,19 @@ def test_the_second_holder_is_told_who_the_first_is(tmp_path: Path) -> None:
     assert durable.holder(path) is None
     with durable.lock(path, "x"):
         pass
+
+
+def test_a_lock_on_a_full_disk_is_named_and_let_go(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, most[1]))  # the kernel's "no" to a write, as of a full disk
+    try:
+        with pytest.raises(OSError, match=f"File too large: '{path}'"), durable.lock(path, "x"):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, most)
+    with durable.lock(path, "another"):
+        assert path.read_text().startswith("another (process")
 
 
 def test_equal_content_has_equal_keys_whatever_the_order() -> None:
