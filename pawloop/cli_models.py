@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from pawloop import settings as machine
-from pawloop.errors import RegistryError
+from pawloop.errors import DamagedVersionError, RegistryError
 from pawloop.registry import Aliases, Registry, Version, name_of
 from pawloop.terminal import Json, ProblemName, out, print_json, table, talk
 
@@ -27,10 +27,13 @@ def list_models(problem: ProblemName = None, as_json: Json = False) -> None:
     registry = _registry(problem)
     registry.repair()
     aliases = registry.aliases()
-    readable = registry.readable()
-    rows = [_facts(version, aliases) for version in reversed(readable.values())]
-    for number in set(registry.numbers()) - set(readable):
-        talk.print(f"version {number} is not listed: its card.json is damaged", style="red")
+    rows = []
+    for number in reversed(registry.numbers()):
+        try:
+            rows.append(_facts(registry.version(number, check=False), aliases))
+        except DamagedVersionError as error:
+            told = f"version {number} is not listed: {error}"
+            talk.print(told, style="red", markup=False, soft_wrap=True)
     if as_json:
         print_json(rows)
     elif rows:

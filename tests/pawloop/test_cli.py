@@ -140,6 +140,19 @@ def test_promote_and_rollback_tell_who_is_champion(shell: Shell) -> None:
     assert shell.run("models", "promote", "9").returncode == 1
 
 
+@pytest.mark.parametrize("note", ["shadow.json", "rejected.json", "card.json"])
+def test_a_version_with_a_damaged_note_is_named_and_the_others_are_listed(shell: Shell, note: str) -> None:
+    store = shell.folder / "store"
+    published.publish(store)
+    published.champion(store)
+    damaged = store / "models" / "colours" / "1" / note
+    damaged.write_text("{")
+    done = shell.run("models", "list", "--json")
+    assert [row["version"] for row in json.loads(done.stdout)] == [2]
+    assert f"version 1 is not listed: {damaged}: " in done.stderr
+    assert done.returncode == 0
+
+
 def test_doctor_says_what_is_wrong_and_what_to_do(shell: Shell) -> None:
     done = shell.run("doctor", "--json")
     findings = json.loads(done.stdout)
