@@ -5,6 +5,7 @@ Knows TOML, and how the sections fit together. Knows nothing about machines, sto
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 import unicodedata
@@ -126,7 +127,7 @@ def load(name: str | Path) -> Problem:
     """
     path = find(str(name))
     try:
-        value = tomllib.loads(path.read_text(encoding="utf-8"))
+        value = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors put a mark in front
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ProblemFileError(f"{path}: not readable as TOML: {error}; correct that line") from None
     except OSError as error:
@@ -162,11 +163,16 @@ def _checked(value: dict[str, Any], where: str) -> Problem:  # Any: TOML's value
     except ValidationError as error:
         # A misspelt key is also a missing one: what to correct comes first.
         found = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
-        lines = [_explain(where, item) for item in found]
+        lines = [_explain(where, item) for item in found if not _is_aftermath(item)]
         raise ProblemFileError("\n".join(dict.fromkeys(lines))) from None
 
 
-def _explain(where: str, item: Any) -> str:  # Any: pydantic's ErrorDetails, a partial TypedDict
+def _is_aftermath(item: Any) -> bool:  # Any: pydantic's ErrorDetails, a partial TypedDict
+    """Whether a list is told to be too short only since wrong values in it do not count."""
+    return bool(item["type"] == "too_short" and len(item["input"]) >= item["ctx"]["min_length"])
+
+
+def _explain(where: str, item: Any) -> str:  # Any: as above
     *sections, key = [str(part) for part in item["loc"] if isinstance(part, str)] or [""]
     place = f"{where}:" + (f" [{'.'.join(sections)}]" if sections else "")
     if item["type"] == "extra_forbidden":
@@ -175,8 +181,34 @@ def _explain(where: str, item: Any) -> str:  # Any: pydantic's ErrorDetails, a p
         return f"{place} {key} takes {item['loc'][-1] + 1} values or more; add what lacks"
     if item["type"] == "missing":
         return f'{place} lacks the key "{key}"; add it'
-    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] in ("tuple_type", "too_short", "too_long"):
+        return f"{place} {key} {_list_wanted(item)}"
+    if item["type"] == "model_type":
+        return f"{place} {key} is a table: write [{key}] once, in single brackets, and its keys below it"
+    message = item["msg"].removeprefix("Value error, ") + _value(item)
     return f"{place} {key}: {message}" if key else f"{place} {message}"
+
+
+def _list_wanted(item: Any) -> str:  # Any: as above
+    if item["type"] == "tuple_type":
+        return f"takes a list, in brackets, and not {_toml(item['input'])}"
+    if item["type"] == "too_long":
+        return f"takes {item['ctx']['max_length']} values and no more"
+    least = item["ctx"]["min_length"]
+    return f"takes {least} value{'s' if least > 1 else ''} or more; add what lacks"
+
+
+def _value(item: Any) -> str:  # Any: as above
+    """Which value was found there, unless the message is a validator's of ours, which says so itself."""
+    if isinstance(item["loc"][-1] if item["loc"] else "", int):
+        return f" (value {item['loc'][-1] + 1} is {_toml(item['input'])})"
+    is_said = item["type"] == "value_error" or isinstance(item["input"], dict | list | tuple)
+    return "" if is_said else f" (got {_toml(item['input'])})"
+
+
+def _toml(value: object) -> str:
+    """A value about as a problem file has it."""
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _known_keys(sections: list[str]) -> list[str]:

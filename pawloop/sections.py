@@ -30,6 +30,15 @@ def same_form(name: str) -> str:
 
 
 ClassName = Annotated[str, AfterValidator(same_form)]
+
+
+def _named(source: str) -> str:
+    if not source.strip():
+        raise ValueError("is empty; name a folder, a zip, a URL or another source")
+    return source
+
+
+Source = Annotated[str, AfterValidator(_named)]
 Price = Annotated[float, Field(ge=0, le=1e9)]  # past some 1e150 its square is no number
 
 
@@ -53,7 +62,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Data(Section):
     """Where photos come from and how they are divided."""
 
-    sources: tuple[str, ...] = Field(min_length=1)
+    sources: tuple[Source, ...] = Field(min_length=1)
     test: float = Field(0.2, gt=0, lt=1)
     validation: float = Field(0.2, gt=0, lt=1)
     minimum_per_class: int = Field(20, ge=3)

@@ -58,12 +58,35 @@ def test_an_unknown_key_names_the_nearest_known_one(tmp_path: Path) -> None:
         (GOOD + '[model]\nbackbone = "resnet"\n', "mobilenet_v3_large"),
         (GOOD + "[tune]\nrate = [1e-4]\n", "[tune] rate takes 2 values or more"),
         (GOOD + "[train]\nimage_sizes = [225]\n", "[train] image_sizes: "),
+        (GOOD.replace('["cat", "dog"]', '"cat"'), 'classes takes a list, in brackets, and not "cat"'),
+        (GOOD + "[train]\nrates = 4e-4\n", "[train] rates takes a list, in brackets, and not 0.0004"),
+        (
+            GOOD + "[train]\nrates = [4e-4, 1]\n",
+            "[train] rates: Input should be less than or equal to 0.1 (value 2 is 1)",
+        ),
+        (GOOD + "[tune]\nrate = [1e-4, 1e-3, 1e-2]\n", "[tune] rate takes 2 values and no more"),
+        (GOOD + "[gate]\nmargin = -1\n", "[gate] margin: Input should be greater than 0 (got -1)"),
+        (GOOD + "[[train]]\nviews = 1\n", "train is a table: write [train] once, in single brackets"),
+        (GOOD.replace('["sample://pets"]', "[]"), "[data] sources takes 1 value or more; add what lacks"),
+        (GOOD.replace('"sample://pets"', '"x", " "'), "[data] sources: is empty; name a folder, a zip"),
         ("name = \n", "not readable as TOML"),
         ('classes = ["a", "b"]\n[data]\nsources = ["x"]\n', 'lacks the key "name"'),
     ],
 )
 def test_each_mistake_is_told_in_words(tmp_path: Path, text: str, words: str) -> None:
     assert words in complaint(tmp_path, text)
+
+
+def test_a_wrong_value_in_a_list_is_one_complaint(tmp_path: Path) -> None:
+    said = complaint(tmp_path, GOOD.replace('"sample://pets"', '""'))
+    assert said.endswith(
+        '[data] sources: is empty; name a folder, a zip, a URL or another source (value 1 is "")'
+    )
+    assert "\n" not in said
+
+
+def test_a_mark_that_an_editor_puts_in_front_is_no_mistake(tmp_path: Path) -> None:
+    assert problems.load(written(tmp_path, f"\ufeff{GOOD}")).name == "pets"
 
 
 def test_an_unknown_problem_names_those_that_exist() -> None:
