@@ -6,6 +6,7 @@ Knows nothing about what the business decides; that stands in the problem file.
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import zoneinfo
 from functools import cache
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from dotenv.parser import parse_stream
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -20,6 +22,7 @@ from pawloop.errors import SettingsError
 from pawloop.paths import expanded
 
 PREFIX = "PAWLOOP_"
+_FILE = ".env"
 _PILLOWS_PIXELS = 178_956_970  # of an image past which Pillow opens none, whatever it is asked
 
 
@@ -27,7 +30,7 @@ class Settings(BaseSettings):
     """Every setting, with its default. The names in the environment carry the prefix `PAWLOOP_`."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", extra="ignore", env_ignore_empty=True, frozen=True
+        env_prefix=PREFIX, env_file=_FILE, extra="ignore", env_ignore_empty=True, frozen=True
     )
 
     store: Path = Field(Path("store"), description="Folder of everything that Pawloop keeps.")
@@ -150,8 +153,9 @@ class Settings(BaseSettings):
 
 
 def load() -> Settings:
-    """The settings as they are now. Raises SettingsError that names the variable at fault."""
+    """The settings as they are now. Raises SettingsError that names the variable, or the line, at fault."""
     try:
+        _require_readable(Path(_FILE))
         settings = Settings()
     except ValidationError as error:
         lines = [
@@ -169,6 +173,29 @@ def load() -> Settings:
             "supported yet, name a folder on this machine"
         )
     return settings
+
+
+def _require_readable(file: Path) -> None:
+    """Raise SettingsError for a line that says nothing, which the parser passes over with a mere warning.
+
+    The setting that it meant would keep its default, and work go on in another store, say. Its value is
+    not shown, since it may be secret.
+    """
+    if not file.is_file():
+        return
+    with file.open(encoding="utf-8") as text:
+        lines = [one.original for one in parse_stream(text) if one.error]
+    if lines:
+        told = [f"{file}: {_place(one.line, one.string)} cannot be read" for one in lines]
+        raise SettingsError("\n".join(told) + "; write KEY=value, and close a quote that is opened")
+
+
+def _place(number: int, text: str) -> str:
+    """Such as "line 3 (KEY)". text: the line, with the empty ones before it; number: of the first of them."""
+    line = text.lstrip()
+    number += text[: len(text) - len(line)].count("\n")
+    key = re.match(r"(?:export\s+)?(\w+)\s*=", line)
+    return f"line {number} ({key[1]})" if key else f"line {number}"
 
 
 def nothing_yet(what: str) -> str:

@@ -265,6 +265,33 @@ def test_settings_that_are_no_text_are_told(shell: Shell) -> None:
     assert ".env: is no UTF-8 text" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('PAWLOOP_STORE="/tmp/x\nPAWLOOP_PORT=1\n', ".env: line 1 (PAWLOOP_STORE) cannot be read"),
+        ("PAWLOOP_PORT=1\n\nexport PAWLOOP_ADMIN_TOKEN='sesame\n", ".env: line 3 (PAWLOOP_ADMIN_TOKEN)"),
+        ("PAWLOOP_PORT=1\n=x\n", ".env: line 2 cannot be read"),
+    ],
+)
+def test_a_line_of_settings_that_cannot_be_read_is_told_and_no_default_taken(
+    shell: Shell, text: str, told: str
+) -> None:
+    (shell.folder / ".env").write_text(text)
+    for command in (("models", "list"), ("doctor",)):
+        done = shell.run(*command)
+        assert done.returncode == (1 if command == ("doctor",) else 2)
+        assert told in done.stdout + done.stderr
+        assert "sesame" not in done.stdout + done.stderr
+        assert "python-dotenv" not in done.stderr
+
+
+def test_comments_quotes_and_lines_of_others_are_settings_like_any(shell: Shell) -> None:
+    (shell.folder / ".env").write_text(
+        "\ufeffPAWLOOP_QUEUE = 8 # few\n# PAWLOOP_PORT=\"1\nOTHER='two\nlines'\nexport LONE\n\n"
+    )
+    assert "PAWLOOP_QUEUE = 8 (from .env)" in shell.run("doctor").stdout
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "127.0.0.1:8000"])
 def test_a_server_that_is_not_there_is_told_once_for_many_photos(shell: Shell, url: str) -> None:
     photos = [shell.folder / f"{number}.png" for number in range(30)]
