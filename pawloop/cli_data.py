@@ -185,9 +185,8 @@ def _none(name: str) -> str:
 def _place(problem: str | None) -> tuple[Path, str]:
     """Store and problem name; a name that the store knows needs no problem file."""
     settings = machine.load()
-    wanted = problem or settings.problem
-    known = (settings.store / "datasets" / wanted).is_dir()
-    return settings.store.resolve(), wanted if known else problems.load(wanted).name
+    known = [path.name for path in (settings.store / "datasets").glob("*/")]
+    return settings.store.resolve(), problems.name_of(problem or settings.problem, known)
 
 
 def _version(asked: str | None, problem: str | None, place: int = -1) -> Dataset:

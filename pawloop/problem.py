@@ -9,6 +9,7 @@ import json
 import re
 import tomllib
 import unicodedata
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Self
 
@@ -133,6 +134,19 @@ def load(name: str | Path) -> Problem:
     except OSError as error:
         raise ProblemFileError(f"{path}: cannot be read: {error.strerror}") from None
     return _checked(value, str(path))
+
+
+def name_of(wanted: str, known: Collection[str]) -> str:
+    """The name that a problem's name or file means: what the file says, as retrains take it.
+
+    known: names that need no file. Raises ProblemFileError where there is neither.
+    """
+    try:
+        return load(wanted).name
+    except ProblemFileError:
+        if wanted in known:
+            return wanted
+        raise
 
 
 def find(name: str) -> Path:

@@ -349,15 +349,13 @@ def names(store: Path) -> list[str]:
 
 
 def name_of(store: Path, problem: str) -> str:
-    """The model's name that a problem's name or file means; one that the store knows needs no file.
+    """The model's name that a problem's name or file means, as its file says; one in the store needs none.
 
     Raises ProblemFileError where there is neither.
     """
     known = names(store)
-    if problem in known:
-        return problem
     try:
-        return problems.load(problem).name
+        return problems.name_of(problem, known)
     except ProblemFileError as error:
         held = f"\nThe store {store} holds models of: {', '.join(known)}" if known else ""
         raise ProblemFileError(f"{error}{held}") from None

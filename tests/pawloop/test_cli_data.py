@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from pawloop import problem as problems
 from pawloop.cli import app
 from pawloop.errors import DatasetError
 from pawloop.image import photo_id
@@ -174,6 +175,15 @@ def test_one_version_has_nothing_to_be_compared_with(tmp_path: Path, monkeypatch
 
     with pytest.raises(DatasetError, match="is the only version"):
         said("diff")
+
+
+def test_a_problem_file_says_whose_versions_its_name_means(
+    versions: tuple[Dataset, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(problems, "PROBLEMS", tmp_path)
+    assert len(told("list")) == 2
+    published.problem_file(tmp_path, "renamed").rename(tmp_path / "test.toml")
+    assert told("list") == []
 
 
 def test_a_problem_without_versions_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

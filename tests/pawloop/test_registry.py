@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from pawloop.errors import DamagedVersionError, RegistryError
-from pawloop.registry import Registry
+from pawloop import problem as problems
+from pawloop.errors import DamagedVersionError, ProblemFileError, RegistryError
+from pawloop.registry import Registry, name_of
 from tests import published
 
 
@@ -52,6 +53,19 @@ def test_a_damaged_note_beside_a_card_is_named(registry: Registry, name: str, pa
     note.write_bytes(b"{")
     with pytest.raises(DamagedVersionError, match=name.replace(".", r"\.")):
         getattr(registry.version(1), part)
+
+
+def test_a_problem_file_says_which_model_its_name_means_and_the_store_where_there_is_none(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(problems, "PROBLEMS", tmp_path)
+    assert name_of(tmp_path, "colours") == "colours"
+    published.problem_file(tmp_path, "shapes").rename(tmp_path / "colours.toml")
+    assert name_of(tmp_path, "colours") == "shapes"
+    (tmp_path / "colours.toml").write_text("name =")
+    assert name_of(tmp_path, "colours") == "colours"
+    with pytest.raises(ProblemFileError, match="holds models of: colours"):
+        name_of(tmp_path, "shapes")
 
 
 def test_promote_and_rollback_move_champion_and_previous(registry: Registry) -> None:
