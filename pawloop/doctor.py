@@ -152,15 +152,21 @@ def _journal(settings: Settings) -> Iterator[Finding]:
             yield Finding("good", "the journal can be reached")
 
 
-def _require_journal(url: str) -> None:
+def _require_journal(url: str | Path) -> None:
     """Raise JournalError unless it can be used; a file that is not there yet is not made."""
-    file = Path(url.partition(":///")[2]) if url.startswith("sqlite:///") else None
+    file = url if isinstance(url, Path) else _file(url)
     if file is None or file.exists():
         Journal(url).close()
         return
     existing = _existing(file.absolute().parent)
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise JournalError(f"the journal {file} cannot be made: this user may write no file into {existing}")
+
+
+def _file(url: str) -> Path | None:
+    """The file that a journal's URL names, if it does."""
+    name = make_url(url).database if url.startswith("sqlite:///") else None
+    return Path(name) if name else None
 
 
 def _problem(settings: Settings, wanted: str) -> tuple[list[Finding], str | None]:

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import (
     JSON,
+    URL,
     Boolean,
     Column,
     DateTime,
@@ -128,15 +129,16 @@ class Paired:
 class Journal:
     """One journal; safe to use from several threads and processes."""
 
-    def __init__(self, url: str) -> None:
-        """Open the journal at a SQLAlchemy URL, and make its tables where they are missing.
+    def __init__(self, url: str | Path) -> None:
+        """Open the journal at a SQLAlchemy URL or in a SQLite file, and make the tables that it lacks.
 
         Raises JournalError when it cannot be reached or written.
         """
-        self._where = url.rpartition("@")[2]  # a password is nobody's business
+        # Of a URL, since a password is nobody's business.
+        self._where = str(url) if isinstance(url, Path) else url.rpartition("@")[2]
         self._file: Path | None = None
         with self._translated():
-            self._engine = create_engine(url)
+            self._engine = create_engine(_of_file(url) if isinstance(url, Path) else url)
             if self._engine.dialect.name == "sqlite":
                 event.listen(self._engine, "connect", _be_durable)
                 if self._engine.url.database:
@@ -324,6 +326,11 @@ def _between(
         mine.c.part == "challenger", mine.c.model == model, mine.c.version == challenger, mine.c.at >= since,
         theirs.c.part == "champion", theirs.c.version == champion,
     )  # fmt: skip
+
+
+def _of_file(path: Path) -> URL:
+    """Not pasted into text, where `?` would be taken for the beginning of options and `%41` for an A."""
+    return URL.create("sqlite", database=str(path))
 
 
 def _be_durable(connection: Any, _: object) -> None:  # Any: the database driver's own connection

@@ -145,11 +145,11 @@ class Settings(BaseSettings):
         return tuple(place.strip() for place in self.allowed_sources.split(",") if place.strip())
 
     @property
-    def journal_url(self) -> str | None:
-        """SQLAlchemy URL of the journal, or None when it is switched off."""
+    def journal_url(self) -> str | Path | None:
+        """SQLAlchemy URL of the journal, or its file in the store; None when it is switched off."""
         if self.journal == "off":
             return None
-        return self.journal or f"sqlite:///{self.store.resolve() / 'state' / 'journal.db'}"
+        return self.journal or self.store.resolve() / "state" / "journal.db"
 
 
 def load() -> Settings:

@@ -41,7 +41,7 @@ def listing(source: str, classes: Sequence[str], store: Path) -> Listing:
     return Listing(source, names, len(kept), offers, notes)
 
 
-def _labelled(source: str, url: str) -> list[Labelled]:
+def _labelled(source: str, url: str | Path) -> list[Labelled]:
     try:
         journal = Journal(url)
         try:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 
 from pawloop.card import Bar, Verdict
@@ -71,7 +72,7 @@ def observed(
     registry: Registry,
     number: int,
     problem: Problem,
-    journal_url: str | None,
+    journal_url: str | Path | None,
     refusal: Callable[[], str | None],
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Verdict:

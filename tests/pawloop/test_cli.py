@@ -171,6 +171,7 @@ def test_doctor_says_what_is_wrong_and_what_to_do(shell: Shell) -> None:
         ("none", "must be `off` or an SQLAlchemy URL"),
         ("postgresql://me:secret@127.0.0.1:1/x", "the journal 127.0.0.1:1/x cannot be used"),
         ("http://x:bad/", "the journal http://x:bad/ cannot be used"),
+        ("sqlite:////dev/null/journal.db?timeout=9", "/dev/null/journal.db cannot be made"),
         ("sqlite:////dev/null/journal.db", "/dev/null/journal.db cannot be made"),
     ],
 )
@@ -180,6 +181,17 @@ def test_doctor_looks_at_the_journal(shell: Shell, journal: str, told: str) -> N
     assert done.returncode == (journal != "OFF")
     assert told in done.stdout
     assert "secret" not in done.stdout
+
+
+def test_doctor_looks_at_the_journal_of_a_store_of_any_name(shell: Shell) -> None:
+    store = shell.folder / "wh?at #1%41"
+    store.mkdir()
+    shell.environment["PAWLOOP_STORE"] = str(store)
+    assert "the journal can be reached" in shell.run("doctor").stdout
+    assert list(store.iterdir()) == []
+    (store / "state").mkdir()
+    (store / "state" / "journal.db").write_text("this is no database, but a text " * 99)
+    assert "file is not a database" in shell.run("doctor").stdout
 
 
 def test_doctor_takes_a_named_source_for_no_folder(shell: Shell) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from pawloop.errors import JournalError
 from pawloop.journal import Journal, Label, Prediction
+from pawloop.settings import Settings
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -47,6 +48,22 @@ def label(number: int, name: str) -> Label:
 
 def test_sqlite_is_set_up_to_survive_a_power_cut(journal: Journal) -> None:
     assert journal.pragmas() == {"journal_mode": "wal", "synchronous": 2, "busy_timeout": 10_000}
+
+
+@pytest.mark.parametrize("name", ["a?1", "wh?at @#1%41 ö", "a&uri=true", "file:a"])
+def test_a_store_of_any_name_holds_its_own_journal(tmp_path: Path, name: str) -> None:
+    store = tmp_path / name
+    place = Settings(store=store, journal="").journal_url
+    assert place
+    Journal(place).add([prediction(1)])
+    assert (store / "state" / "journal.db").stat().st_size
+    assert [one.name for one in tmp_path.iterdir()] == [name]
+    assert len(list(Journal(place).predictions("colours"))) == 1
+
+
+def test_a_journal_that_a_person_names_is_taken_as_it_is_written() -> None:
+    named = "sqlite:////data/a%20b.db?timeout=5"
+    assert Settings(journal=named).journal_url == named
 
 
 def test_what_was_written_is_read_back_in_another_process(tmp_path: Path, journal: Journal) -> None:
