@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, Self, get_args
 
@@ -113,6 +114,12 @@ class Dataset:
             raise DatasetError(f"{path}: cannot be read: {error.strerror}") from None
         return facts
 
+    @property
+    def found_at(self) -> datetime:
+        """When it was found last, later than any version that was found before."""
+        facts = self.facts()
+        return datetime.fromisoformat(facts.get("found_at", facts["created_at"]))
+
     def rows(self, columns: list[str] | None = None) -> pa.Table:
         """Every file that was found, kept or set aside, with verdict and reason."""
         return self._read(columns)
@@ -192,12 +199,8 @@ def home(store: Path, name: str) -> Path:
 
 def versions(store: Path, name: str) -> list[Dataset]:
     """Every version of a problem's photos, the one last that was found last."""
-    found = []
-    for path in home(store, name).glob("*/version.json"):
-        dataset = Dataset(store, name, path.parent.name)
-        facts = dataset.facts()
-        found.append((facts.get("found_at", facts["created_at"]), dataset.id, dataset))
-    return [dataset for *_, dataset in sorted(found, key=lambda item: item[:2])]
+    found = [Dataset(store, name, path.parent.name) for path in home(store, name).glob("*/version.json")]
+    return sorted(found, key=lambda dataset: (dataset.found_at, dataset.id))
 
 
 def reference(dataset: Dataset, learnt: str | None) -> Dataset | None:

@@ -139,10 +139,11 @@ def _note_found(dataset: Dataset, facts: dict[str, object]) -> None:
 
     So also that an older version is what was found last: photos came, and went again.
     """
-    known = dataset.facts()
-    is_last = versions(dataset.store, dataset.name)[-1].id == dataset.id
-    if not is_last or any(known.get(name) != value for name, value in facts.items()):
-        durable.write_json(dataset.found, {**facts, "found_at": datetime.now(UTC).isoformat()})
+    known, last = dataset.facts(), versions(dataset.store, dataset.name)[-1]
+    if last.id != dataset.id or any(known.get(name) != value for name, value in facts.items()):
+        # A clock that once ran ahead must not keep what it dated the newest until that day comes.
+        found_at = max(datetime.now(UTC), last.found_at + datetime.resolution)
+        durable.write_json(dataset.found, {**facts, "found_at": found_at.isoformat()})
 
 
 def _counts(table: pa.Table, classes: tuple[str, ...]) -> dict[Side, dict[str, int]]:

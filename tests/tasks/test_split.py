@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from hypothesis import given
@@ -82,6 +83,30 @@ def test_the_same_photos_again_leave_the_files_as_they_are(tmp_path: Path) -> No
     assert made(about, tmp_path / "store") == dataset
     assert {path: path.stat().st_mtime_ns for path in dataset.folder.iterdir()} == before
     assert versions(tmp_path / "store", "test") == [dataset]
+
+
+def test_what_was_found_last_is_the_newest_though_the_clock_once_ran_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + timedelta(days=400)
+
+    folder, store = album(tmp_path / "photos"), tmp_path / "store"
+    with monkeypatch.context() as early:
+        early.setattr("tasks.split.datetime", Ahead)
+        first = made(problem(folder), store)
+
+    second = made(problem(album(folder, each=10)), store)
+    assert versions(store, "test") == [first, second]
+    assert datetime.fromisoformat(second.facts()["created_at"]) < datetime.now(UTC)
+    third = made(problem(album(folder, each=12)), store)
+    assert versions(store, "test") == [first, second, third]
+    for path in folder.rglob("*01[01].jpg"):
+        path.unlink()
+    assert made(problem(folder), store) == second
+    assert versions(store, "test") == [first, third, second]
 
 
 def test_a_version_half_written_is_written_again(tmp_path: Path) -> None:
