@@ -21,7 +21,7 @@ from pawloop.errors import PawloopError
 from pawloop.registry import Aliases, Registry
 from pawloop.settings import Settings
 from serve import memory
-from serve.engine import Engine
+from serve.engine import NO_MODEL, Engine
 from serve.loading import HeadStart, Serving, load
 from serve.shadow import Shadow
 
@@ -101,6 +101,7 @@ class Watcher:
                 aliases = self.registry.aliases()
             except PawloopError as error:
                 log.error("%s", error)  # what is in service stays
+                self._tell_unreadable(error)
                 self._try_again()
                 return
             self._follow(aliases)
@@ -122,6 +123,10 @@ class Watcher:
             except Exception:
                 log.exception("could not follow %s", self.registry.folder)
                 self._try_again()
+
+    def _tell_unreadable(self, error: PawloopError) -> None:
+        if not self.engine.has_model:
+            self.engine.lack = str(error)
 
     def _try_again(self) -> None:
         self._again_at = time.monotonic() + _TRY_AGAIN_S
@@ -149,6 +154,8 @@ class Watcher:
             if current is not None:
                 self._swap(None)
             self.engine.lack = _WITHDRAWN
+        elif aliases.champion is None and current is None:
+            self.engine.lack = NO_MODEL  # the file that could not be read is gone, and what was said of it
         if aliases.champion in (None, current):
             return
         if self._taken(aliases.champion) or current is not None:

@@ -107,6 +107,24 @@ def test_a_server_whose_only_version_is_damaged_says_so_wherever_it_is_asked(tmp
         until(lambda: client.get("/readyz").status_code == 200)
 
 
+def test_aliases_that_cannot_be_read_at_the_start_are_told_wherever_it_is_asked(tmp_path: Path) -> None:
+    published.champion(tmp_path / "store")
+    aliases = Registry(tmp_path / "store", "colours").folder / "aliases.json"
+    whole = aliases.read_bytes()
+    aliases.write_bytes(whole[: len(whole) // 2])
+    with running(settings(tmp_path)) as server, server.client() as client:
+        refused = client.post("/predict", content=RED)
+        ready = client.get("/readyz")
+        assert (refused.status_code, ready.status_code) == (503, 503)
+        for told in (refused.json()["detail"], ready.json()["detail"]):
+            assert f"{aliases}: cannot be read" in told
+            assert "no model yet" not in told
+        aliases.unlink()
+        until(lambda: client.get("/readyz").json()["detail"] == "no model yet, run a retrain")
+        aliases.write_bytes(whole)
+        until(lambda: client.get("/readyz").status_code == 200)
+
+
 def test_a_server_without_a_model_starts_and_takes_the_first_champion(tmp_path: Path) -> None:
     with running(settings(tmp_path)) as server, server.client() as client:
         ready = client.get("/readyz")
