@@ -21,6 +21,7 @@ from pawloop.registry import Registry, name_of, names
 from pawloop.settings import Settings
 from serve import access, feedback, health, infer, metrics, models, page, predict, problems, v2
 from serve.afterwards import Afterwards
+from serve.bodiless import Bodiless
 from serve.engine import Engine
 from serve.express import Application
 from serve.loading import HeadStart
@@ -57,6 +58,7 @@ def create_app(settings: Settings, head_start: HeadStart | None = None) -> FastA
     problems.install(app)
     for part in (predict, feedback, models, health, metrics, v2, infer, page):
         app.include_router(part.router)
+    app.add_middleware(Bodiless)
     app.add_middleware(access.SameOrigin, hosts=access.hosts(settings))
     if settings.api_keys:
         app.add_middleware(access.Keys, names=access.read_keys(settings.api_keys))

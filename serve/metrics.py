@@ -115,9 +115,7 @@ class Counted:
             raise
         finally:
             metrics.in_flight -= 1
-            # A path that is no route of ours must not become a label: anybody could make them up.
-            route = getattr(scope.get("route"), "path", "unknown")
-            metrics.count(route, _known(scope["method"]), status)
+            metrics.count(_route(scope), _known(scope["method"]), status)
 
 
 @router.get("/metrics", response_class=PlainTextResponse, responses=problems.responses(401))
@@ -131,6 +129,14 @@ async def metrics(request: Request) -> Response:
     live = state.of(request)
     live.afterwards.do()  # so that what was answered is counted
     return Response(text(live), media_type=_MEDIA_TYPE)
+
+
+def _route(scope: Scope) -> str:
+    """A path that is no route of ours must not become a label: anybody could make them up."""
+    path: str | None = getattr(scope.get("route"), "path", None)
+    if path is None and problems.route_path(scope) == scope["app"].openapi_url:
+        return "/openapi.json"  # FastAPI's own route, of which it tells nobody
+    return path or "unknown"
 
 
 def _known(method: str) -> str:

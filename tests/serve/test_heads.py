@@ -38,6 +38,36 @@ def test_a_head_past_the_limit_is_refused_in_one_piece_and_in_many(server: Runni
     assert talk(server, *parts)[:12] in (b"HTTP/1.1 431", b"")  # reset, where we still wrote
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/static/app.js", "/docs", "/openapi.json", "/healthz", "/readyz", "/metrics", "/model", "/models",
+     "/v2", "/v2/health/ready", "/v2/models/colours"],
+)  # fmt: skip
+def test_what_answers_get_answers_head_without_the_body(server: Running, path: str) -> None:
+    ask = f"HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", server.port), 10) as connection, server.client() as client:
+        for _ in range(2):  # so that a body would stand before the second answer
+            connection.sendall(ask)
+            told = b""
+            while not told.endswith(b"\r\n\r\n"):
+                told += connection.recv(1 << 16)
+            head, _, rest = told.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 ")
+            assert rest == b""
+        whole = client.get(path)
+        if path != "/metrics":  # whose numbers differ by then
+            assert b"content-length: %d" % len(whole.content) in head.lower()
+        assert whole.headers["content-type"].encode() in head
+
+
+def test_what_answers_post_alone_does_not_answer_head(server: Running) -> None:
+    with server.client() as client:
+        refused = client.head("/predict")
+        assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
+        assert client.head("/nothing").status_code == 404
+        assert "head" not in client.get("/openapi.json").json()["paths"]["/healthz"]
+
+
 def test_a_large_body_behind_a_small_head_is_no_large_head(server: Running) -> None:
     photo = published.photo("red", (1500, 1500)) + bytes(heads.LIMIT_BYTES)
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(photo)

@@ -29,6 +29,8 @@ def test_metrics_tell_what_happened(tmp_path: Path) -> None:
         for content in (published.photo("red"), published.photo("blue"), b"no photo"):
             client.post("/predict", content=content)
         client.get("/made/up")
+        client.get("/openapi.json")
+        client.head("/healthz")
         published.promote(store, published.publish(store, wrong_self_test=["float32"]))
         until(lambda: client.get("/readyz").json()["refused"])
         published.champion(store)
@@ -37,6 +39,8 @@ def test_metrics_tell_what_happened(tmp_path: Path) -> None:
     assert seen["pawloop_requests_total", "POST", "/predict", "200"] == 2
     assert seen["pawloop_requests_total", "POST", "/predict", "400"] == 1
     assert seen["pawloop_requests_total", "GET", "unknown", "404"] == 1
+    assert seen["pawloop_requests_total", "GET", "/openapi.json", "200"] == 1
+    assert seen["pawloop_requests_total", "HEAD", "/healthz", "200"] == 1
     for part in ("queue", "decode", "inference", "total"):
         assert seen[(f"pawloop_{part}_seconds_count",)] == 2
     assert seen["pawloop_model_info", "colours", "float32", "cpu", "3"] == 1
