@@ -94,9 +94,18 @@ def _file(folder: Path, name: str) -> _File:
 
 def _sent(request: Request, file: _File) -> Response:
     headers = {"ETag": file.tag, **_headers(_PAGE_POLICY)}
-    if request.headers.get("if-none-match") == file.tag:
+    if _is_held(",".join(request.headers.getlist("if-none-match")), file.tag):
         return Response(status_code=304, headers=headers)
     return Response(file.content, headers=headers, media_type=file.media_type)
+
+
+def _is_held(said: str, tag: str) -> bool:
+    """Whether If-None-Match names the tag (RFC 9110, 13.1.2): any of a list, weak ones too, or `*`.
+
+    Proxies that compress make tags weak.
+    """
+    named = [entry.strip() for entry in said.split(",")]
+    return "*" in named or tag in [entry.removeprefix("W/") for entry in named]
 
 
 def _headers(policy: str) -> dict[str, str]:

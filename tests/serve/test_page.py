@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 
 import httpx
+import pytest
 
 
 def test_the_page_and_its_files_come_from_this_server_alone(client: httpx.Client) -> None:
@@ -15,6 +16,15 @@ def test_the_page_and_its_files_come_from_this_server_alone(client: httpx.Client
         assert response.status_code == 200
         again = client.get(f"/{file}", headers={"if-none-match": response.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
+
+
+@pytest.mark.parametrize("said", ["{tag}", "W/{tag}", '"a", W/"b",{tag}', '"a" , W/{tag}', "*"])
+def test_a_file_that_its_reader_holds_is_not_sent_again(client: httpx.Client, said: str) -> None:
+    tag = client.get("/static/app.js").headers["etag"]
+    held = client.get("/static/app.js", headers={"if-none-match": said.format(tag=tag)})
+    assert (held.status_code, held.content, held.headers["etag"]) == (304, b"", tag)
+    for other in ('"a"', 'W/"a", "b"', tag.strip('"')):
+        assert client.get("/static/app.js", headers={"if-none-match": other}).status_code == 200
 
 
 def test_the_documentation_works_without_network(client: httpx.Client) -> None:
