@@ -49,6 +49,7 @@ class Upload:
 
 async def read(request: Request, settings: Settings) -> Upload:
     """The photos in a request's body. Raises HTTPException for what HTTP has a status for."""
+    _refuse_coded(request)
     content_type = request.headers.get("content-type", "")
     if is_raw(content_type):
         return Upload([await body(request, settings)], is_list=False)
@@ -88,13 +89,28 @@ async def body(request: Request, settings: Settings, limit: int | None = None) -
 
 
 async def small_body(request: Request, settings: Settings) -> bytes:
-    """As `body`, of a call without photos: 64 KiB at most, since the event loop reads it, where all wait."""
+    """As `body`, of a call without photos: 64 KiB at most, since the event loop reads it, where all wait.
+
+    Raises HTTPException 415 where it is compressed.
+    """
+    _refuse_coded(request)
     return await body(request, settings, min(_SMALL_BYTES, settings.max_bytes))
 
 
 def too_slow(limit_s: float) -> HTTPException:
     """The error of a body that took too long."""
     return HTTPException(408, f"the body did not arrive within {limit_s:g} s", {"Connection": "close"})
+
+
+def _refuse_coded(request: Request) -> None:
+    """Raise HTTPException 415 for a body in a coding, such as gzip: photos gain nothing by one."""
+    coding = request.headers.get("content-encoding", "identity")
+    if coding.strip().lower() != "identity":
+        raise HTTPException(
+            415,
+            f'cannot read a body in the content-encoding "{coding}"; send it as it is',
+            {"Accept-Encoding": "identity"},
+        )
 
 
 def _kind(content_type: str) -> str:

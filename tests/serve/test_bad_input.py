@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -38,6 +39,20 @@ def test_every_awkward_file_gets_a_verdict(client: httpx.Client) -> None:
         assert response.status_code in (200, 400, 413), f"{path.name}: {response.text}"
         value = response.json()
         assert value.get("label") in ("cat", "dog") or value["detail"], path.name
+
+
+@pytest.mark.parametrize("path", ["/predict", "/feedback"])
+@pytest.mark.parametrize("kind", ["image/jpeg", "application/json"])
+def test_a_body_in_a_coding_is_refused_by_the_codings_name(
+    client: httpx.Client, path: str, kind: str
+) -> None:
+    headers = {"content-type": kind, "content-encoding": "gzip"}
+    refused = client.post(path, content=gzip.compress(SEEDS[0]), headers=headers)
+    assert refused.status_code == 415
+    assert '"gzip"' in refused.json()["detail"]
+    assert refused.headers["accept-encoding"] == "identity"
+    plain = client.post(path, content=SEEDS[0], headers={**headers, "content-encoding": "identity"})
+    assert plain.status_code != 415
 
 
 @pytest.mark.parametrize("place", range(0, 24, 3))
