@@ -10,7 +10,7 @@ import asyncio
 import math
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -72,6 +72,8 @@ _WORTH_COMPRESSING_BYTES: Final = 1024
 _PARSED_ON_THE_LOOP_BYTES: Final = 1 << 16
 _WRITTEN_ON_THE_LOOP_VALUES: Final = 1 << 14
 _WINDOW_BITS: Final = {"gzip": 31, "deflate": 15}
+_MOST_MEMBERS: Final = 1000  # of a gzip body; those of bgzip, the most that we know of, hold 64 KiB each
+_INFLATED_AT_ONCE_BYTES: Final = 1 << 16
 
 
 @router.post("/models/{name}/infer", response_model=None, openapi_extra=_BODY)
@@ -187,16 +189,37 @@ def _call(content: bytes, request: Request, max_bytes: int) -> tensors.Call:
 def _inflated(content: bytes, coding: str, max_bytes: int) -> bytes:
     if coding not in _WINDOW_BITS:
         raise HTTPException(415, f"content-encoding {coding}: only gzip and deflate are understood")
-    inflater = zlib.decompressobj(_WINDOW_BITS[coding])
     try:
-        plain = inflater.decompress(content, max_bytes + 1)
+        return b"".join(_pieces(content, coding, max_bytes))
     except zlib.error as error:
-        raise HTTPException(400, f"the body is not {coding}: {error}") from None
-    if len(plain) > max_bytes:
-        raise HTTPException(413, f"the body is larger than {max_bytes:,} bytes once unpacked")
+        raise HTTPException(400, f"the body is not {coding}, or not to its end: {error}") from None
+
+
+def _pieces(content: bytes, coding: str, max_bytes: int) -> Iterator[bytes]:
+    """What is in a compressed body, of gzip in all its members (RFC 1952, 2.2).
+
+    Raises HTTPException for what is not whole, too large or followed by something else, zlib.error for
+    what is no such coding.
+    """
+    inflater = zlib.decompressobj(_WINDOW_BITS[coding])
+    place, size, member_count = 0, 0, 1
+    while place < len(content):
+        if inflater.eof:
+            member_count += 1
+            if coding != "gzip":
+                raise HTTPException(400, f"there are bytes behind the end of the {coding} body")
+            if member_count > _MOST_MEMBERS:
+                raise HTTPException(400, f"the gzip body has more than {_MOST_MEMBERS:,} members")
+            inflater = zlib.decompressobj(_WINDOW_BITS[coding])
+        # A piece at a time: what stands behind a member is copied at each member's end.
+        piece = content[place : place + _INFLATED_AT_ONCE_BYTES]
+        plain = inflater.decompress(piece, max_bytes + 1 - size)
+        place, size = place + len(piece) - len(inflater.unused_data), size + len(plain)
+        if size > max_bytes:
+            raise HTTPException(413, f"the body is larger than {max_bytes:,} bytes once unpacked")
+        yield plain
     if not inflater.eof:
         raise HTTPException(400, f"the body is not whole {coding}")
-    return plain
 
 
 def _batch(inputs: Mapping[str, Tensor], serving: Serving) -> Batch:

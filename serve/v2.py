@@ -173,6 +173,7 @@ async def unload(request: Request) -> Response:
     curl -X POST -H 'x-admin-token: …' http://127.0.0.1:8000/v2/repository/models/cat-vs-dog/unload
     """
     access.require_admin(request, state.of(request).settings.admin_token)
+    _refuse_other_names(request)
     raise HTTPException(400, "a model leaves service when another is promoted: `pawloop models promote`")
 
 

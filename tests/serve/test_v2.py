@@ -261,7 +261,13 @@ def test_more_photos_than_any_request_may_have_are_refused_before_they_are_looke
 def test_wrong_bytes_are_told_too(client: httpx.Client) -> None:
     zeros = gzip.compress(bytes(50_000_000))
     header = json.dumps(_image(name="photo", datatype="BYTES", shape=[1])).encode()
+    left_over = gzip.compress(b"{}") + b"left over"
     for content, headers, status in [
+        (left_over, {"content-encoding": "gzip"}, 400),
+        (gzip.compress(b"{}") + gzip.compress(b" ")[:-1], {"content-encoding": "gzip"}, 400),
+        (gzip.compress(b"") * 2000, {"content-encoding": "gzip"}, 400),
+        (2 * gzip.compress(bytes(11_000_000)), {"content-encoding": "gzip"}, 413),
+        (zlib.compress(b"{}") + b"left over", {"content-encoding": "deflate"}, 400),
         (b"{}", {"Inference-Header-Content-Length": "99"}, 400),
         (b"{}", {"Inference-Header-Content-Length": "-1"}, 400),
         (b"{}", {"content-encoding": "gzip"}, 400),
@@ -276,6 +282,16 @@ def test_wrong_bytes_are_told_too(client: httpx.Client) -> None:
         assert "error" in refused.json()
 
 
+def test_a_gzip_body_of_several_members_is_read_whole(client: httpx.Client) -> None:
+    text = base64.b64encode(BLUE).decode()
+    call = json.dumps(_image(name="photo", datatype="BYTES", shape=[1], data=[text])).encode()
+    members = [gzip.compress(call[:100]), gzip.compress(b""), gzip.compress(call[100:] + b" " * 200_000)]
+    answer = client.post(
+        f"{MODEL}/infer", content=b"".join(members), headers={"content-encoding": "gzip"}
+    ).json()
+    assert next(entry["data"] for entry in answer["outputs"] if entry["name"] == "label") == ["dog"]
+
+
 def test_load_looks_again_at_the_champion_behind_the_admin_token(tmp_path: Path) -> None:
     published.champion(tmp_path / "store")
     with running(settings(tmp_path, admin_token="secret")) as server:
@@ -287,6 +303,11 @@ def test_load_looks_again_at_the_champion_behind_the_admin_token(tmp_path: Path)
         assert theirs.is_model_ready("colours", "2")
         with pytest.raises(Exception, match="promoted"):
             theirs.unload_model("colours", headers={"x-admin-token": "secret"})
+        for verb in ("load", "unload"):
+            path = f"/v2/repository/models/horses/{verb}"
+            unknown = httpx.post(f"{server.url}{path}", headers={"x-admin-token": "secret"})
+            assert unknown.status_code == 404
+            assert "horses" in unknown.json()["error"]
         theirs.close()
 
 
