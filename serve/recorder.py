@@ -1,7 +1,8 @@
 """The one thread that writes the journal, so that no request waits for a disk that it does not need.
 
-Predictions come in batches, and rather one is lost, and counted, than memory fills; a label is
-acknowledged only when it is on disk. Knows queues and the journal; knows nothing about HTTP.
+Predictions come in batches. Where too many bytes wait, photos are let go and their predictions stay; where
+too many predictions wait, more are lost, and counted. A label is acknowledged only when it is on disk. Knows
+queues and the journal; knows nothing about HTTP.
 """
 
 from __future__ import annotations
@@ -20,25 +21,31 @@ from pawloop.image import photo_id
 from pawloop.settings import Settings
 from serve.answer import Answer
 from serve.kept import KeptPhotos
+from serve.losses import Losses
 
-if TYPE_CHECKING:  # SQLAlchemy costs 0.15 s to import; the thread does that once the server answers
+if TYPE_CHECKING:  # SQLAlchemy costs 0.15 s to import; the thread does that once the server has answered
     from pawloop.journal import Journal, Label, Part, Prediction
 
 log = logging.getLogger(__name__)
 
 _LIMIT: Final = 4096
 _LIMIT_BYTES: Final = 32 << 20
+_FIRST_LIMIT_BYTES: Final = 96 << 20  # while busy cores import: 40 MB were seen to wait, of 1.3 MB photos
 _MANY_BYTES: Final = _LIMIT_BYTES // 4  # then the thread does not sleep on
 _BATCH: Final = 512
 _BATCH_S: Final = 0.25
-_OPEN_AFTER_S: Final = 1.0
+_OPEN_AFTER_S: Final = 1.0  # where nobody asks
+_HAS_ASKED_S: Final = 0.05
 _FILES_TRIED: Final = 3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Answered:
+    """photo: empty once it is let go. photo_id: of one that was let go before anybody saw to it."""
+
     answer: Answer
     photo: bytes
+    photo_id: str | None
     at: float
     latency_s: float
     part: Part
@@ -56,8 +63,9 @@ class Recorder:
     """Takes predictions and labels from the event loop and brings them to the journal."""
 
     def __init__(self, settings: Settings) -> None:
-        """Start the thread. The journal is opened when there is something to write, or soon after."""
+        """Start the thread. The journal is opened once the first answer is given, or soon after."""
         self.lost = 0
+        self._losses = Losses()
         self._url = settings.journal_url
         self._kept = KeptPhotos(settings)
         self._journal: Journal | None = None
@@ -65,6 +73,7 @@ class Recorder:
         self._hurry = threading.Event()
         self._stopping = False
         self._pending_bytes = 0
+        self._limit_bytes = _FIRST_LIMIT_BYTES
         self._in_hand = 0
         self._counting = threading.Lock()
         self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
@@ -77,16 +86,20 @@ class Recorder:
         return self._url is not None
 
     def record(self, answer: Answer, photo: bytes, latency_s: float, part: Part = "champion") -> None:
-        """Write an answer soon. Loses it, and counts that, when the disk is too slow."""
+        """Write an answer soon; where the disk is slow without its photo, or not at all, which is counted."""
         if not self.is_on:
             return
         with self._counting:
-            ahead = self._pending_bytes
-            if len(self._queue) >= _LIMIT or (ahead and ahead + len(photo) > _LIMIT_BYTES):
+            if len(self._queue) >= _LIMIT:
                 self.lost += 1
+                self._losses.note("predictions are lost, since too many waited")
                 return
-            self._pending_bytes = ahead + len(photo)
-        self._queue.append(_Answered(answer, photo, time.time(), latency_s, part))
+            ahead = self._pending_bytes
+            has_room = not ahead or ahead + len(photo) <= self._limit_bytes
+            if has_room:
+                self._pending_bytes = ahead + len(photo)
+        known, content = (None, photo) if has_room else (self._let_go_at_once(photo), b"")
+        self._queue.append(_Answered(answer, content, known, time.time(), latency_s, part))
         if ahead + len(photo) > _MANY_BYTES:
             self._hurry.set()
 
@@ -113,8 +126,19 @@ class Recorder:
         if self._thread.is_alive() and left:
             log.error("the journal is locked or too slow: %d answers and corrections are lost", left)
 
+    def _let_go_at_once(self, photo: bytes) -> str:
+        """A photo's id, which is all that stays of it; all wait for the hash, so it is done for few."""
+        self._losses.note("photos are not kept, as too many waited; their answers are")
+        return photo_id(photo)
+
+    def _wait_for_the_first(self) -> None:
+        """What opening the journal imports must keep neither the start nor the first answer waiting."""
+        until = time.monotonic() + _OPEN_AFTER_S
+        while not (self._hurry.wait(_HAS_ASKED_S) or self._queue or time.monotonic() > until):
+            pass
+
     def _write(self) -> None:
-        self._hurry.wait(_OPEN_AFTER_S)
+        self._wait_for_the_first()
         self._commit([])
         while not self._stopping or self._queue:
             if len(self._queue) < _BATCH:
@@ -125,7 +149,9 @@ class Recorder:
                 entries = self._taken()
                 self._in_hand = len(entries)
                 self._commit(entries)
-                self._in_hand = 0
+                self._in_hand, self._limit_bytes = 0, _LIMIT_BYTES
+            self._losses.tell()
+        self._losses.tell(is_last=True)
 
     def _taken(self) -> list[_Answered | _Judged]:
         count = min(len(self._queue), _BATCH)
@@ -146,8 +172,13 @@ class Recorder:
                 entry.written.set_result(None)
             self._kept.settle()
             self._make_room(journal)
+        for each in answered:
+            self._let_go(each)
+
+    def _let_go(self, entry: _Answered) -> None:
         with self._counting:
-            self._pending_bytes -= sum(len(entry.photo) for entry in answered)
+            self._pending_bytes -= len(entry.photo)
+        entry.photo = b""
 
     def _added(self, predictions: list[Prediction], labels: list[Label]) -> Journal:
         """The journal, once the file that stands in its place holds these."""
@@ -160,8 +191,10 @@ class Recorder:
 
     def _lose(self, answered: list[_Answered], judged: list[_Judged], error: Exception) -> None:
         is_known = isinstance(error, JournalError)
-        lost = f"{len(answered)} predictions and {len(judged)} labels could not be written: "
-        log.error("%s%s", lost if answered or judged else "", error, exc_info=not is_known)
+        if not answered and not judged:
+            log.error("%s", error, exc_info=not is_known)
+        self._losses.note("predictions could not be written", len(answered), error)
+        self._losses.note("labels could not be written", len(judged), error)
         self._kept.take_back()
         with self._counting:
             self.lost += len(answered)
@@ -190,7 +223,9 @@ class Recorder:
         from pawloop.journal import Prediction
 
         answer, serving = entry.answer, entry.answer.serving
-        photo = photo_id(entry.photo)
+        photo = entry.photo_id or photo_id(entry.photo)
+        is_kept = entry.photo_id is None and self._is_kept(photo, entry.photo)
+        self._let_go(entry)  # now, not when all of them are written: more photos are coming
         return Prediction(
             id=answer.id,
             at=datetime.fromtimestamp(entry.at, UTC),
@@ -203,14 +238,14 @@ class Recorder:
             probabilities=dict(zip(serving.classes, answer.probabilities, strict=True)),
             reason=answer.reason,
             latency_ms=round(1000 * entry.latency_s, 3),
-            is_kept=self._is_kept(photo, entry.photo),
+            is_kept=is_kept,
         )
 
     def _is_kept(self, photo_id: str, content: bytes) -> bool:
         try:
             return self._kept.keep(photo_id, content)
         except OSError as error:  # its answer is written all the same, and what came with it
-            log.error("photo %s cannot be kept: %s", photo_id, error)
+            self._losses.note("photos could not be kept", 1, error)
             return False
 
 

@@ -18,6 +18,7 @@ from pawloop.image import photo_id
 from pawloop.journal import Journal
 from pawloop.settings import Settings
 from serve import kept
+from serve import recorder as recording
 from serve.answer import Answer, new_id
 from serve.engine import Job
 from serve.kept import KeptPhotos
@@ -219,6 +220,69 @@ def test_a_photo_larger_than_all_that_may_wait_is_journaled_when_it_comes_alone(
     assert [row.id for row in opened(configured).predictions("colours")] == [answer.id]
 
 
+def recorded(recorder: Recorder, configured: Settings, photos: list[bytes]) -> list[str]:
+    serving = load(published.publish(configured.store), configured)
+    answers = [Answer(new_id(), serving, "cat", (0.9, 0.1), None, 0.001, 0.001) for _ in photos]
+    for answer, photo in zip(answers, photos, strict=True):
+        recorder.record(answer, photo, 0.002)
+    return [answer.id for answer in answers]
+
+
+@pytest.mark.parametrize(("first_limit", "are_all_kept"), [(1 << 20, False), (96 << 20, True)])
+def test_photos_past_the_bytes_that_may_wait_are_not_kept_and_their_answers_are(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    first_limit: int,
+    are_all_kept: bool,
+) -> None:
+    monkeypatch.setattr(recording, "_HAS_ASKED_S", 60.0)  # so nothing is taken before the end
+    monkeypatch.setattr(recording, "_FIRST_LIMIT_BYTES", first_limit)
+    configured = settings(tmp_path, journal="")
+    recorder = Recorder(configured)
+    photos = [_noise(seed) for seed in range(12)]
+    ids = recorded(recorder, configured, photos)
+    recorder.stop()
+    rows = {row.id: row for row in opened(configured).predictions("colours")}
+    assert recorder.lost == 0
+    assert [rows[one].photo_id for one in ids] == [photo_id(photo) for photo in photos]
+    kept_ids = {row.photo_id for row in rows.values() if row.is_kept}
+    assert {path.name for path in (configured.store / "photos" / "journal").glob("*/*")} == kept_ids
+    count = len(photos) - len(kept_ids)
+    assert (count == 0) == are_all_kept
+    expected = f"the journal: {count} photos are not kept, as too many waited; their answers are"
+    assert caplog.messages == ([] if are_all_kept else [expected])
+
+
+def test_answers_past_those_that_may_wait_are_lost_counted_and_told_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(recording, "_HAS_ASKED_S", 60.0)
+    monkeypatch.setattr(recording, "_LIMIT", 5)
+    configured = settings(tmp_path, journal="", keep_photos=0)
+    recorder = Recorder(configured)
+    ids = recorded(recorder, configured, [b"photo"] * 12)
+    recorder.stop()
+    assert recorder.lost == 7
+    assert {row.id for row in opened(configured).predictions("colours")} == set(ids[:5])
+    assert caplog.messages == ["the journal: 7 predictions are lost, since too many waited"]
+
+
+def test_the_journal_is_opened_once_the_first_answer_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "_OPEN_AFTER_S", 60.0)
+    configured = settings(tmp_path, journal="", keep_photos=0)
+    recorder = Recorder(configured)
+    time.sleep(0.2)
+    file = configured.store / "state" / "journal.db"
+    assert not file.exists()
+    ids = recorded(recorder, configured, [b"photo"])
+    until(file.exists)
+    recorder.stop()
+    assert [row.id for row in opened(configured).predictions("colours")] == ids
+
+
 def test_a_photo_that_cannot_be_kept_costs_no_answer_and_no_correction(journaled: Settings) -> None:
     (journaled.store / "photos").write_bytes(b"no folder")
     with running(journaled) as server:
@@ -313,6 +377,7 @@ def test_answers_that_a_locked_journal_does_not_take_are_told_at_the_end(
         for number in range(5):
             answer = Answer(new_id(), serving, "cat", (0.9, 0.1), None, 0.001, 0.001)
             recorder.record(answer, _noise(number), 0.002)
+        until(lambda: recorder._pending_bytes == 0)  # kept already, so others have room
         recorder.stop(0.5)
     assert "5 answers and corrections are lost" in caplog.text
 
