@@ -24,6 +24,7 @@ from pawloop import durable, running
 from pawloop import problem as problems
 from pawloop import settings as machine
 from pawloop.errors import JournalError, PawloopError, nearest
+from pawloop.in_service import old_costs
 from pawloop.journal import Journal
 from pawloop.paths import expanded
 from pawloop.problem import Problem
@@ -70,7 +71,7 @@ def examine(
     findings += found
     if wanted is None:
         return findings
-    findings += _model(settings, wanted)
+    findings += [*_model(settings, wanted), *_costs(settings, name or settings.problem)]
     try:
         settings = running.beside(settings)
     except PawloopError as error:
@@ -215,6 +216,18 @@ def _model(settings: Settings, name: str) -> Iterator[Finding]:
         return
     accuracy = champion.card.metrics["float32"]["accuracy"]
     yield Finding("good", f"champion: version {champion.number}, accuracy {accuracy:.4f}, files whole")
+
+
+def _costs(settings: Settings, wanted: str) -> Iterator[Finding]:
+    """Whether the champion decides as the problem file says; what cannot be read was told of before."""
+    try:
+        problem = problems.load(wanted)
+        champion = Registry(settings.store, problem.name).champion(check=False)
+    except PawloopError:
+        return
+    told = champion and old_costs(champion.card, problem)
+    if told:
+        yield Finding("told", f"{told}; what the next retrain promotes goes by the file")
 
 
 def _servers(settings: Settings) -> Iterator[Finding]:

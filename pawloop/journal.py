@@ -32,7 +32,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.sql.expression import ColumnElement, FromClause
 
 from pawloop.errors import JournalError
@@ -144,7 +144,10 @@ class Journal:
                 if self._engine.url.database:
                     self._file = Path(self._engine.url.database)
                     self._file.parent.mkdir(parents=True, exist_ok=True)
-            _metadata.create_all(self._engine)
+            try:
+                _metadata.create_all(self._engine)
+            except OperationalError:  # another process made them in between
+                _metadata.create_all(self._engine)
         self._opened = _identities(self._file)
 
     def add(self, predictions: Sequence[Prediction], labels: Sequence[Label] = ()) -> None:

@@ -436,3 +436,12 @@ def test_a_stack_that_may_not_start_leaves_the_folder_as_it_is(shell: Shell) -> 
     assert done.returncode == 1
     assert "held by `pawloop up`" in done.stderr
     assert sorted(shell.folder.iterdir()) == [*before, shell.folder / "store"]
+
+
+def test_doctor_tells_that_the_champion_decides_by_other_costs(shell: Shell) -> None:
+    name = problems.load(shell.problem).name
+    champion = published.champion(shell.folder / "store", name)
+    assert "decides by other costs" not in shell.run("doctor").stdout
+    dearer = champion.card.ask_cost + 1
+    shell.problem.write_text(shell.problem.read_text() + f"\n[cost]\nask = {dearer}\n")
+    assert "version 1 decides by other costs than the problem file names" in shell.run("doctor").stdout
