@@ -442,6 +442,6 @@ def test_doctor_tells_that_the_champion_decides_by_other_costs(shell: Shell) -> 
     name = problems.load(shell.problem).name
     champion = published.champion(shell.folder / "store", name)
     assert "decides by other costs" not in shell.run("doctor").stdout
-    dearer = champion.card.ask_cost + 1
-    shell.problem.write_text(shell.problem.read_text() + f"\n[cost]\nask = {dearer}\n")
+    other = champion.card.ask_cost / 2
+    shell.problem.write_text(shell.problem.read_text() + f"\n[cost]\nask = {other}\n")
     assert "version 1 decides by other costs than the problem file names" in shell.run("doctor").stdout
