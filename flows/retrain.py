@@ -99,8 +99,9 @@ def retrain(
         known = None if force else runs.known_result(store, registry, cause, runs.shadow_terms(spec))
         if known:
             return run.ended(spec, "Unchanged", f"nothing new: {known}{_by_old_costs(registry, spec)}")
-        validate(dataset, spec, registry)
-        explore(dataset, spec, registry, recipe, weights)
+        earlier = reference(registry, dataset)
+        validate(dataset, spec, earlier)
+        explore(dataset, spec, earlier, recipe, weights)
         place = runs.begin(store, cause, anew=force)
         trained = train(dataset, recipe, weights, key)
         candidate = export(trained, dataset, spec, place)
@@ -160,8 +161,8 @@ def split(curated: Path, spec: Problem, store: Path) -> Dataset:
 
 
 @task(name="validate", cache_policy=NO_CACHE)
-def validate(dataset: Dataset, spec: Problem, registry: Registry) -> None:
-    checks = validating.validate(dataset, spec, _before(registry, dataset))
+def validate(dataset: Dataset, spec: Problem, earlier: Dataset | None) -> None:
+    checks = validating.validate(dataset, spec, earlier)
     failed = [check for check in checks if not check.passed]
     for check in failed:
         get_run_logger().warning("%s: asked %s, got %s", check.name, check.asked, check.got)
@@ -176,11 +177,11 @@ def validate(dataset: Dataset, spec: Problem, registry: Registry) -> None:
 
 @task(name="explore", cache_policy=NO_CACHE)
 def explore(
-    dataset: Dataset, spec: Problem, registry: Registry, recipe: Recipe, weights: Sequence[Pretrained]
+    dataset: Dataset, spec: Problem, earlier: Dataset | None, recipe: Recipe, weights: Sequence[Pretrained]
 ) -> None:
     bar = Progress("Explore").of("embeddings of photos")
     embeddings = extractors.embeddings(dataset, recipe.nets[0], weights[0], bar)
-    told = exploring.explore(dataset, spec, _before(registry, dataset), embeddings)
+    told = exploring.explore(dataset, spec, earlier, embeddings)
     create_markdown_artifact(
         told.markdown, key=run.artifact_key(spec.name, "data"), description=f"Photos of version {dataset.id}"
     )
@@ -302,11 +303,12 @@ def finish_left_over(store: Path, registry: Registry, server_url: str) -> None:
 
 
 def _by_old_costs(registry: Registry, spec: Problem) -> str:
-    champion = registry.readable().get(registry.aliases().champion or 0)
+    champion = registry.readable_champion()
     told = champion and in_service.old_costs(champion.card, spec)
     return f". Still in service: {told}" if told else ""
 
 
-def _before(registry: Registry, dataset: Dataset) -> Dataset | None:
-    champion = registry.readable().get(registry.aliases().champion or 0)
+def reference(registry: Registry, dataset: Dataset) -> Dataset | None:
+    """Whom a version of the photos is compared with, as `manifest.reference` has it."""
+    champion = registry.readable_champion()
     return manifest.reference(dataset, champion.card.dataset.id if champion else None)

@@ -42,7 +42,7 @@ def tune(problem: str | None = None, seed: Seed = 0) -> State:
         weights = retrain.pretrained(spec, store)
         with run.alone_with_photos(store, spec):
             dataset = retrain.split(retrain.curate(retrain.collect(spec, store), spec, store), spec, store)
-        retrain.validate(dataset, spec, Registry(store, spec.name))
+        retrain.validate(dataset, spec, retrain.reference(Registry(store, spec.name), dataset))
         before = tuning.before(dataset, spec, weights)
         found = search(dataset, spec, weights, seed)
         summary = compare(found, before)

@@ -180,6 +180,13 @@ class Registry:
         number = self.aliases().champion
         return None if number is None else self.version(number, check=check)
 
+    def readable_champion(self) -> Version | None:
+        """The version in service; None where there is none, or its card cannot be read. Files unchecked."""
+        number = self.aliases().champion
+        with contextlib.suppress(RegistryError):
+            return None if number is None else self.version(number, check=False)
+        return None
+
     def publish(self, candidate: Path, card: Card, stamp: Callable[[Path, Card], None]) -> Version:
         """Give a candidate's files a version number of their own; nobody serves it yet.
 

@@ -22,8 +22,7 @@ from tasks.entry import Entry
 from tasks.evaluate import largest_cost
 from tasks.inputs import Progress
 from tasks.paired import lower_bound, upper_bound
-from tasks.recipe import Recipe
-from tasks.trials import Trial, cuts
+from tasks.trials import Trial
 from tasks.tune import Search, checkpoints
 
 
@@ -70,14 +69,7 @@ def gain(search: Search, pair: tuple[Trial, Trial], on_progress: Progress) -> Ga
     dataset, problem = search.dataset, search.problem
     costs, right = [], []
     for trial in pair:
-        recipe = Recipe(
-            cuts(trial, problem),
-            "always",
-            problem.train.views,
-            problem.tune.trial_s,
-            problem.classes,
-            search.seed,
-        )
+        recipe = search.recipe(trial, problem.tune.trial_s)
         place = checkpoints(search, recipe)
         contest = Contest(dataset, recipe, search.weights, place, on_progress, limit="[tune] trial_s")
         contest.prepare()

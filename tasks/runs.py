@@ -108,11 +108,10 @@ def promoted_and_killed(store: Path, registry: Registry) -> tuple[Version, Path]
 
     One that a person promoted since needs nobody's word.
     """
-    aliases = registry.aliases()
-    champion = registry.readable().get(aliases.champion or 0)
+    champion = registry.readable_champion()
     if champion is None or champion.overruled is not None:
         return None
-    moves = [move for move in aliases.history if move.champion == champion.number]
+    moves = [move for move in registry.aliases().history if move.champion == champion.number]
     if moves and moves[-1].by == "person":
         return None
     run = store / "runs" / champion.card.run

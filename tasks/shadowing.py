@@ -45,7 +45,7 @@ def is_asked(registry: Registry, problem: Problem) -> bool:
     """Whether the problem wants live photos, and a champion that knows the same classes can be compared."""
     if not problem.shadow.photos:
         return False
-    champion = registry.readable().get(registry.aliases().champion or 0)
+    champion = registry.readable_champion()
     return champion is not None and set(champion.card.classes) == set(problem.classes)
 
 

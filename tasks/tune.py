@@ -60,6 +60,11 @@ class Search:
         net = _networks(self.problem, self.weights)[parameters["network"]]
         return Trial(net, Tuning(**{name: parameters[name] for name in ("rate", "decay", "smoothing")}))
 
+    def recipe(self, trial: Trial, seconds: float) -> Recipe:
+        """To train this candidate alone for so long, by the cut that suits its network."""
+        tried, problem = cuts(trial, self.problem), self.problem
+        return Recipe(tried, "always", problem.train.views, seconds, problem.classes, self.seed)
+
 
 def open_search(dataset: Dataset, problem: Problem, weights: Sequence[Pretrained], seed: int) -> Search:
     """The study of this problem on these photos, new or as it was left.
@@ -227,8 +232,7 @@ def _trained(search: Search, trial: Trial, asked: optuna.Trial, deadline: float)
     """The candidate fine-tuned as asked; its frozen heads, the same for all of a network, do not count."""
     problem = search.problem
     seconds = max(0.0, min(problem.tune.trial_s, deadline - time.monotonic()))
-    tried = cuts(trial, problem)
-    recipe = Recipe(tried, "always", problem.train.views, seconds, problem.classes, search.seed)
+    recipe = search.recipe(trial, seconds)
     place = checkpoints(search, recipe)
 
     def on_epoch(epoch: int, loss: float) -> bool:

@@ -13,7 +13,6 @@ from prefect.testing.utilities import prefect_test_harness
 
 from flows import retrain
 from pawloop.errors import DatasetError
-from pawloop.registry import Registry
 from tests.e2e.stack import asked
 from tests.tasks.albums import album, made, problem
 
@@ -35,7 +34,7 @@ def test_failed_checks_reach_the_server_with_what_failed(server: str, tmp_path: 
     dataset = made(about, tmp_path / "store")
 
     with pytest.raises(DatasetError, match="not fit to train on"):
-        retrain.validate(dataset, about, Registry(tmp_path, about.name))
+        retrain.validate(dataset, about, None)
     EventsWorker.drain_all()
 
     wanted = {"filter": {"event": {"name": ["pawloop.validation.failed"]}}}

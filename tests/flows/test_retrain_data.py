@@ -42,7 +42,7 @@ def test_failed_checks_are_an_event_that_notifications_can_be_attached_to(
     dataset = made(about, tmp_path / "store")
 
     with pytest.raises(DatasetError, match="not fit to train on"):
-        retrain.validate.fn(dataset, about, Registry(tmp_path, about.name))
+        retrain.validate.fn(dataset, about, None)
 
     [event] = events
     assert event["name"] == "pawloop.validation.failed"
@@ -53,7 +53,7 @@ def test_failed_checks_are_an_event_that_notifications_can_be_attached_to(
 def test_checks_that_pass_are_no_event(events: list[Event], tmp_path: Path) -> None:
     about = problem(album(tmp_path / "photos", each=40))
 
-    retrain.validate.fn(made(about, tmp_path / "store"), about, Registry(tmp_path, about.name))
+    retrain.validate.fn(made(about, tmp_path / "store"), about, None)
 
     assert events == []
 
@@ -130,9 +130,9 @@ def test_photos_are_compared_with_what_the_champion_learnt_from_though_a_stopped
     album(photos, each=51)
     now = made(about, store)
     registry = Registry(store, about.name)
-    assert retrain._before(registry, now) == learnt
+    assert retrain.reference(registry, now) == learnt
     (registry.folder / "aliases.json").unlink()
-    assert retrain._before(registry, now) == stopped
+    assert retrain.reference(registry, now) == stopped
 
 
 def test_costs_that_the_champion_does_not_decide_by_are_told(tmp_path: Path) -> None:

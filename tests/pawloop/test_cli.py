@@ -280,7 +280,7 @@ def test_settings_that_are_no_text_are_told(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('PAWLOOP_STORE="/tmp/x\nPAWLOOP_PORT=1\n', ".env: line 1 (PAWLOOP_STORE) cannot be read"),
+        ('PAWLOOP_STORE="elsewhere\nPAWLOOP_PORT=1\n', ".env: line 1 (PAWLOOP_STORE) cannot be read"),
         ("PAWLOOP_PORT=1\n\nexport PAWLOOP_ADMIN_TOKEN='sesame\n", ".env: line 3 (PAWLOOP_ADMIN_TOKEN)"),
         ("PAWLOOP_PORT=1\n=x\n", ".env: line 2 cannot be read"),
     ],
