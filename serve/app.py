@@ -28,6 +28,7 @@ from serve.loading import HeadStart
 from serve.recorder import Recorder
 from serve.shadow import Shadow
 from serve.state import Live
+from serve.uploads import Arriving
 from serve.watcher import Watcher
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ def _lifespan(
         counts = metrics.Metrics()
         registry = Registry(settings.store, name)
         watcher = Watcher(registry, engine, shadow, settings, counts.served, counts.refused, head_start)
-        parts = (registry, engine, watcher, recorder, shadow, counts, Afterwards())
+        parts = (registry, engine, watcher, recorder, shadow, counts, Afterwards(), Arriving(settings))
         live = Live(settings, _classes(settings), *parts)
         app.state.live = live
         expiring = asyncio.create_task(_expire(engine))

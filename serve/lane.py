@@ -36,12 +36,12 @@ class Call(Job[object]):
     """One call on the short way. It stands where uvicorn has its cycle of request and response.
 
     The first four are what uvicorn's protocol reads and sets of that. wait_s: how long its client waits, once
-    its body is whole. may_be_sent: whether the thread that answers may send the answer by itself. rest: what
-    of it the thread could not send.
+    its body is whole. came: bytes of a body that is not. may_be_sent: whether the thread that answers may
+    send the answer by itself. rest: what of it the thread could not send.
     """
 
     __slots__ = (
-        "body", "body_timer", "disconnected", "errand", "is_asked", "is_whole", "keep_alive", "lane",
+        "body", "body_timer", "came", "disconnected", "errand", "is_asked", "is_whole", "keep_alive", "lane",
         "may_be_sent", "message_event", "pieces", "response_complete", "rest", "wait_s",
     )  # fmt: skip
 
@@ -55,6 +55,7 @@ class Call(Job[object]):
         self.lane, self.errand = lane, errand
         self.is_whole = self.is_asked = self.may_be_sent = False
         self.pieces: list[bytes] = []
+        self.came = 0
         self.body = self.rest = b""
         self.body_timer: asyncio.TimerHandle | None = None
 
@@ -156,7 +157,7 @@ class Lane(LimitedHeads):
         elif call is None:
             super().on_body(body)
         elif not call.response_complete:
-            call.pieces.append(body)
+            self._keep(call, body)
 
     def end(self) -> None:
         """A body is whole: its call goes into the queue."""
@@ -169,6 +170,7 @@ class Lane(LimitedHeads):
         else:
             call.is_whole = True
             call.stop_timer()
+            self._count_off(call)
             if not is_answered:
                 self._ask(call)
         if is_answered and not self.cycle.keep_alive:
@@ -255,6 +257,20 @@ class Lane(LimitedHeads):
             return None
         return errand, wait_ms / 1000
 
+    def _keep(self, call: Call, piece: bytes) -> None:
+        assert self._live is not None
+        call.pieces.append(piece)
+        call.came += len(piece)
+        try:
+            self._live.arriving.came(len(piece))
+        except OverloadedError as error:  # the rest of the body is read and forgotten
+            self._fail(call, error)
+
+    def _count_off(self, call: Call) -> None:
+        assert self._live is not None
+        self._live.arriving.gone(call.came)
+        call.came = 0
+
     def _ask(self, call: Call) -> None:
         assert self._live is not None
         call.body = call.pieces[0] if len(call.pieces) == 1 else b"".join(call.pieces)
@@ -333,6 +349,7 @@ class Lane(LimitedHeads):
 
     def _forget(self, call: Call, status: int) -> None:
         assert self._live is not None
+        self._count_off(call)
         # An idle connection keeps its call, which must not keep a photo or a model that was replaced.
         call.pieces, call.body, call.rest, call.work = [], b"", b"", _nothing
         del call.lane  # or the two would wait for the garbage collector

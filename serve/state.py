@@ -18,6 +18,7 @@ from serve.answer import Answer
 from serve.engine import Done, Engine
 from serve.recorder import Recorder
 from serve.shadow import Shadow
+from serve.uploads import Arriving
 from serve.watcher import Watcher
 
 if TYPE_CHECKING:  # it has a route of its own, which needs this module
@@ -37,6 +38,7 @@ class Live:
     shadow: Shadow
     metrics: Metrics
     afterwards: Afterwards
+    arriving: Arriving
 
     @cached_property
     def default_wait_ms(self) -> bytes:

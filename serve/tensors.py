@@ -11,6 +11,7 @@ import json
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from math import prod
 from typing import Any, Final
 
@@ -167,7 +168,7 @@ def _input(entry: Any, binary: memoryview) -> tuple[str, Tensor, int]:  # Any: J
             pass
         case _:
             raise HTTPException(400, "an input lacks its name, datatype or shape")
-    is_shape = all(type(size) is int and size >= 0 for size in dimensions)
+    is_shape = all(type(size) is int and size > 0 for size in dimensions)
     if not is_shape or len(dimensions) > _MOST_DIMENSIONS or prod(dimensions) > _MOST_VALUES:
         raise HTTPException(400, f'input "{name}": {dimensions} is no shape')
     count = prod(dimensions)
@@ -192,12 +193,22 @@ def _input(entry: Any, binary: memoryview) -> tuple[str, Tensor, int]:  # Any: J
 
 def _pixels(name: str, data: Any) -> NDArray[np.uint8]:  # Any: JSON
     try:
-        values = np.asarray(data)
-    except ValueError:
-        values = np.empty(0, np.float64)
-    if values.dtype.kind not in "iu" or values.size == 0 or values.min() < 0 or values.max() > 255:
-        raise HTTPException(400, f'input "{name}": data must be whole numbers from 0 to 255')
-    return values.astype(np.uint8).ravel()
+        return np.array(_whole_numbers(data), np.uint8)
+    except (ValueError, OverflowError):
+        raise HTTPException(400, f'input "{name}": data must be whole numbers from 0 to 255') from None
+
+
+def _whole_numbers(data: Any) -> list[int]:  # Any: JSON
+    """The numbers in a list, or in lists of lists of one length each. Raises ValueError for all else.
+
+    NumPy would make room for as many of the longest text as there are entries, before anybody looks at it.
+    """
+    level = [data]
+    while set(map(type, level)) == {list} and len(set(map(len, level))) == 1:
+        level = list(chain.from_iterable(level))
+    if set(map(type, level)) != {int}:
+        raise ValueError("not whole numbers")
+    return level
 
 
 def _texts(name: str, data: Any, count: int) -> list[bytes]:  # Any: JSON

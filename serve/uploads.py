@@ -15,7 +15,7 @@ from fastapi import Request
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from pawloop.errors import PhotoError, PhotoFormatError
+from pawloop.errors import OverloadedError, PhotoError, PhotoFormatError
 from pawloop.settings import Settings
 from serve.parsing import parsed
 from serve.tensors import MAX_PHOTOS, too_many
@@ -32,6 +32,7 @@ _PARSED_ON_THE_LOOP_BYTES: Final = 1 << 18  # a millisecond, or 60 of very many 
 
 _MAX_PARTS: Final = 2 * MAX_PHOTOS  # a file each, and what a client adds to it
 _SMALL_BYTES: Final = 1 << 16
+_ARRIVING_BYTES: Final = 256 << 20
 _URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 _FILES: Final = (b"image/", b"application/octet-stream")  # files also where they come without a name
 
@@ -45,6 +46,28 @@ class Upload:
 
     photos: list[bytes | PhotoError]
     is_list: bool
+
+
+class Arriving:
+    """How many bytes of bodies are here that are not whole yet, of all clients together.
+
+    Each body has its own limit and time, and a connection costs a client nothing: many slow ones would fill
+    the memory.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.size = 0
+        self._most = max(_ARRIVING_BYTES, 2 * settings.max_bytes)
+
+    def came(self, size: int) -> None:
+        """Count a piece. Raises OverloadedError past what all may have; it is counted all the same."""
+        self.size += size
+        if self.size > self._most:
+            raise OverloadedError(f"bodies of {self._most:,} bytes are on their way already")
+
+    def gone(self, size: int) -> None:
+        """So much became whole, or was forgotten."""
+        self.size -= size
 
 
 async def read(request: Request, settings: Settings) -> Upload:
@@ -75,7 +98,7 @@ async def body(request: Request, settings: Settings, limit: int | None = None) -
     """The whole body, its size and time limited while it arrives.
 
     Raises HTTPException 413 past `limit`, or `max_bytes` where there is none, 408 past `upload_timeout_s`,
-    ClientDisconnect when the client leaves first.
+    OverloadedError where others send too much, ClientDisconnect when the client leaves first.
     """
     limit = settings.max_bytes if limit is None else limit
     announced = request.headers.get("content-length", "0")
@@ -83,7 +106,7 @@ async def body(request: Request, settings: Settings, limit: int | None = None) -
         raise _too_large(limit, waits="expect" in request.headers)
     try:
         async with asyncio.timeout(settings.upload_timeout_s):
-            return await _received(request, limit)
+            return await _received(request, limit, request.app.state.live.arriving)
     except TimeoutError:
         raise too_slow(settings.upload_timeout_s) from None
 
@@ -117,7 +140,7 @@ def _kind(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-async def _received(request: Request, limit: int) -> bytes:
+async def _received(request: Request, limit: int, arriving: Arriving) -> bytes:
     message = await request.receive()
     if message["type"] == "http.request" and not message.get("more_body"):
         content: bytes = message.get("body", b"")
@@ -125,16 +148,20 @@ async def _received(request: Request, limit: int) -> bytes:
             raise _too_large(limit)
         return content
     pieces, size = [], 0
-    while True:
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        pieces.append(message.get("body", b""))
-        size += len(pieces[-1])
-        if size > limit:
-            raise _too_large(limit)
-        if not message.get("more_body"):
-            return b"".join(pieces)
-        message = await request.receive()
+    try:
+        while True:
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            pieces.append(message.get("body", b""))
+            size += len(pieces[-1])
+            arriving.came(len(pieces[-1]))
+            if size > limit:
+                raise _too_large(limit)
+            if not message.get("more_body"):
+                return b"".join(pieces)
+            message = await request.receive()
+    finally:
+        arriving.gone(size)
 
 
 def _too_large(limit: int, *, waits: bool = False) -> HTTPException:

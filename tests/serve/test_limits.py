@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 
+from serve import uploads
 from tests import published
 from tests.serve.running import running, settings
 
@@ -45,6 +48,34 @@ def test_the_time_that_a_body_takes_is_none_that_its_photo_waits(tmp_path: Path,
         connection.sendall(RED[100:])
         answer = connection.recv(4096)
     assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("more", ["", "Origin: http://127.0.0.1:%d\r\n"])
+def test_many_bodies_under_way_are_limited_together(
+    tmp_path: Path, more: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "_ARRIVING_BYTES", 0)
+    published.champion(tmp_path / "store")
+    half = b"x" * 4_000_000
+    with running(settings(tmp_path, max_bytes=5_000_000)) as server, ExitStack() as stack:
+        origin = more and more % server.port
+        head = f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n{origin}"
+        connections = []
+        for _ in range(3):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            connection.settimeout(5)
+            connection.sendall(f"{head}Content-Length: {len(half) + 1}\r\n\r\n".encode() + half)
+            connections.append(connection)
+        readable, _, _ = select.select(connections, [], [], 5)
+        answers = [connection.recv(4096) for connection in readable]
+        assert [answer.split(b" ")[1] for answer in answers] == [b"503"]
+        assert b"retry-after" in answers[0].lower()
+        for connection in connections:
+            connection.close()
+        with server.client() as client:
+            assert client.post("/predict", content=RED).status_code == 200
+            large = {"photo": RED + bytes(4_000_000)}
+            assert client.post("/predict", files=large).status_code == 200
 
 
 def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path: Path) -> None:

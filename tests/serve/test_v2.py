@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import tracemalloc
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,9 @@ import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from starlette.exceptions import HTTPException
 
+from serve import tensors
 from serve.loading import Serving
 from serve.spread import Spread, _Way
 from tests import published
@@ -163,8 +166,14 @@ def _image(**changes: object) -> dict[str, object]:
         _image(shape=[-1, SIDE]),
         _image(shape=[10**9] * 4),
         _image(shape=[True]),
+        _image(shape=[0, 10**30]),
+        _image(shape=[0, 0, 2**62, 2**62]),
         _image(datatype="FP32"),
         _image(data=[[1], [2, 3]]),
+        _image(data=[[1], [2, 3]], shape=[3]),
+        _image(data=[[1], 2], shape=[2]),
+        _image(data=[True], shape=[1]),
+        _image(data=[10**30], shape=[1]),
         _image(data=[300], shape=[1]),
         _image(data="red"),
         _image(name="photo", datatype="BYTES", shape=[1], data=["§"]),
@@ -256,6 +265,17 @@ def test_more_photos_than_any_request_may_have_are_refused_before_they_are_looke
     assert client.post(f"{MODEL}/infer", json=in_json).status_code == 413
     fewer = _image(name="photo", datatype="BYTES", shape=[2], data=[""] * 2_000)
     assert client.post(f"{MODEL}/infer", json=fewer).status_code == 400
+
+
+def test_texts_in_the_place_of_pixels_take_no_memory() -> None:
+    call = json.dumps(_image(shape=[1], data=["a" * 10_000] + [""] * 10_000)).encode()
+    tracemalloc.start()
+    try:
+        with pytest.raises(HTTPException, match="whole numbers"):
+            tensors.read(call, None)
+        assert tracemalloc.get_traced_memory()[1] < 50 * len(call)
+    finally:
+        tracemalloc.stop()
 
 
 def test_wrong_bytes_are_told_too(client: httpx.Client) -> None:
