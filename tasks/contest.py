@@ -8,10 +8,11 @@ checkpoint. Knows candidates and time; knows nothing about ONNX files that are r
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence, Set
-from dataclasses import replace
+from collections.abc import Callable, MutableMapping, Sequence, Set
+from dataclasses import dataclass, replace
 from operator import methodcaller
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from tasks.entry import Entry
 from tasks.extractors import Net
 from tasks.features import UnfinishedError
 from tasks.finetune import DivergedError
+from tasks.head import Head
 from tasks.inputs import Inputs, Progress
 from tasks.manifest import Dataset
 from tasks.pace import Pace, measured_pace
@@ -35,11 +37,25 @@ from tasks.weights import Pretrained
 _FEWEST_EPOCHS = 2  # fewer are hardly worth their time
 _EPOCHS_A_TRIAL = 3  # as many candidates are fine-tuned as get this many epochs each
 _TIMED_PHOTOS = 32
+_HEADS_SHARE = 0.5  # of the budget, at most, for the heads beside the first, where fine-tuning is to follow
 _GOOD_ENOUGH = 0.995  # validation accuracy from which `auto` spends no time on fine-tuning
 
 
 class BudgetError(TrainingError):
     """The time budget does not suffice for one epoch."""
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """The best head on a network's frozen features.
+
+    accuracy, loss: on validation photos. story: how it was found.
+    """
+
+    head: Head
+    accuracy: float
+    loss: float
+    story: dict[str, Any]  # Any: JSON's values
 
 
 class Contest:
@@ -58,14 +74,17 @@ class Contest:
         on_progress: Progress,
         on_epoch: OnEpoch = lambda *_: True,
         limit: str = "[train] budget_s",
+        heads: MutableMapping[Net, Frozen] | None = None,
     ) -> None:
         """folder: where checkpoints lie. on_epoch(epoch, loss): told of each epoch of fine-tuning and the
         lowest own loss so far, as `Curve` has it; a candidate for which it answers False is done. limit:
-        where a person finds the time that this is given.
+        where a person finds the time that this is given. heads: those found before on the same photos and
+        views, and then also those found here.
 
         Raises TrainingError when a side has no photos."""
         self.inputs = Inputs(dataset, recipe, on_progress)
         self.recipe, self.folder, self.on_epoch, self.limit = recipe, folder, on_epoch, limit
+        self.heads = {} if heads is None else heads
         self.weights = {one.backbone: one for one in weights}
         self.notes: list[str] = []
         self.deadline = np.inf
@@ -80,18 +99,19 @@ class Contest:
         if self.recipe.fine_tune == "always" and not self.recipe.pinned and not self._has_begun:
             self._require_an_epoch(self.recipe.nets[0])
         entries = [self.frozen(self.recipe.nets[0], self.deadline)]
-        until = time.monotonic() + self.recipe.budget_s
+        began, wanted = time.monotonic(), self.recipe.fine_tune
+        until = began + self.recipe.budget_s
+        heads_until = until if wanted == "never" else began + _HEADS_SHARE * self.recipe.budget_s
         for net in sorted(self._others(), key=lambda one: one.cost):
             try:
-                if time.monotonic() > until:
-                    raise UnfinishedError("the time was out before its turn")
-                entries.append(self.frozen(net, until))
+                if time.monotonic() > heads_until:
+                    raise UnfinishedError("the time for heads was out before its turn")
+                entries.append(self.frozen(net, heads_until))
             except UnfinishedError as error:
                 self.notes.append(
                     f"{net.name} waits for a training with other photos or a larger {self.limit}: {error}"
                 )
         best = max(entry.validation_accuracy for entry in entries)
-        wanted = self.recipe.fine_tune
         if wanted == "always" or (wanted == "auto" and best < _GOOD_ENOUGH):
             try:
                 entries += self.tuned(entries, until)
@@ -102,7 +122,7 @@ class Contest:
         return sorted(entries, key=lambda one: one.validation_log_loss)
 
     def prepare(self) -> None:
-        """Compute what all heads learn from outside the budget, until `deadline`; it is found again then.
+        """Find all heads outside the budget, until `deadline`.
 
         Raises UnfinishedError at the deadline.
         """
@@ -113,6 +133,16 @@ class Contest:
         """The pretrained backbone with the best head on its embeddings, of plain photos or all views."""
         started = time.monotonic()
         network = self._network(net)
+        if net not in self.heads:
+            self.heads[net] = self._fitted(net, network, until)
+        found = self.heads[net]
+        with torch.no_grad():
+            network.head.weight.copy_(torch.from_numpy(found.head.weight))
+            network.head.bias.copy_(torch.from_numpy(found.head.bias))
+        seconds = time.monotonic() - started
+        return Entry("frozen", net, network, found.accuracy, found.loss, seconds, more=found.story)
+
+    def _fitted(self, net: Net, network: Network, until: float) -> Frozen:
         views = range(self.recipe.views + 1)
         train = self.inputs.embeddings(net, network, "train", views, until)
         held = self.inputs.embeddings(net, network, "validation", range(1), until)[:, 0]
@@ -122,21 +152,28 @@ class Contest:
                 (train[:, :count].reshape(-1, train.shape[-1]), np.repeat(labels, count)),
                 (held, targets),
                 len(self.recipe.classes),
+                on_fit=self._clocked(f"{net.name}: heads by penalty, {count - 1} more views", until),
             )
             for count in sorted({1, len(views)})
         }
         count = min(tried, key=lambda one: tried[one][0].validation_loss)
-        found = tried[count][0].head
-        with torch.no_grad():
-            network.head.weight.copy_(torch.from_numpy(found.weight))
-            network.head.bias.copy_(torch.from_numpy(found.bias))
-        accuracy, loss = judged(found.logits(held), targets)
+        best = tried[count][0].head
         penalties = [
             {"l2": one.head.l2, "train_loss": one.train_loss, "validation_loss": one.validation_loss}
             for one in sorted(tried[count], key=lambda one: one.head.l2)
         ]
-        more = {"l2": found.l2, "views": count - 1, "penalties": penalties}
-        return Entry("frozen", net, network, accuracy, loss, time.monotonic() - started, more=more)
+        story = {"l2": best.l2, "views": count - 1, "penalties": penalties}
+        return Frozen(best, *judged(best.logits(held), targets), story)
+
+    def _clocked(self, what: str, until: float) -> Callable[[int, int], None]:
+        """For each fit of a path: shows how far it is. Raises UnfinishedError past `until`."""
+
+        def on_fit(done: int, total: int) -> None:
+            self.inputs.on_progress(what, done, total)
+            if done < total and time.monotonic() > until:
+                raise UnfinishedError(f"the time was out after {done} of its {total} heads")
+
+        return on_fit
 
     def tuned(self, entries: Sequence[Entry], until: float) -> list[Entry]:
         """Fine-tuned candidates, each from its network's best head, raced until `until`.
@@ -159,7 +196,7 @@ class Contest:
         self.notes += self.inputs.left_out
         tuned = [run.entry() for run in runs if run.tuning.epochs]
         if not tuned:
-            raise self._no_epoch(runs, pace)
+            raise self._no_epoch(runs, pace, until)
         late = [run.trial.name for run in runs if not run.tuning.epochs and run.trial not in self._diverged]
         self.notes += [f"{name} found no time for an epoch of fine-tuning" for name in late]
         return tuned
@@ -225,17 +262,20 @@ class Contest:
         few = self.inputs.few(net, network, _TIMED_PHOTOS)
         _, epoch_s = measured_pace(network, few, self.inputs.counts(net, network))
         if epoch_s > self.recipe.budget_s:
-            raise self._too_short(epoch_s)
+            raise self._too_short(epoch_s, self.recipe.budget_s)
 
-    def _no_epoch(self, runs: Sequence[Racer], pace: Pace) -> BudgetError:
+    def _no_epoch(self, runs: Sequence[Racer], pace: Pace, until: float) -> BudgetError:
         why = [run.unfinished for run in runs if run.unfinished]
-        return BudgetError(f"no epoch of fine-tuning: {why[0]}") if why else self._too_short(pace.epoch_s)
+        if why:
+            return BudgetError(f"no epoch of fine-tuning: {why[0]}")
+        return self._too_short(pace.epoch_s, until - time.monotonic())
 
-    def _too_short(self, epoch_s: float) -> BudgetError:
+    def _too_short(self, epoch_s: float, left_s: float) -> BudgetError:
+        rest = "" if left_s > 0.9 * self.recipe.budget_s else f" and {max(0, left_s):.2g} s of it are left"
         instead = ', or set fine_tune = "never"' if self.limit.startswith("[train]") else ""
         return BudgetError(
             f"{self.limit} = {self.recipe.budget_s:g} is too short for fine-tuning: an epoch takes "
-            f"about {epoch_s:.2g} s here; raise it{instead}"
+            f"about {epoch_s:.2g} s here{rest}; raise it{instead}"
         )
 
     def _pace(self, start: Entry, until: float) -> Pace:
@@ -244,10 +284,11 @@ class Contest:
         train = self.inputs.few(start.net, start.network, _TIMED_PHOTOS)
         counts = self.inputs.counts(start.net, start.network)
         precision, epoch_s = measured_pace(start.network, train, counts)
-        affordable = int((until - time.monotonic()) / epoch_s)
+        left_s = until - time.monotonic()
+        affordable = int(left_s / epoch_s)
         fewest = 1 if self.recipe.fine_tune == "always" else _FEWEST_EPOCHS
         if affordable < fewest and not self._has_begun:
-            raise self._too_short(epoch_s)
+            raise self._too_short(epoch_s, left_s)
         return Pace(precision, epoch_s, affordable)
 
 

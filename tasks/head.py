@@ -5,7 +5,7 @@ Knows arrays. Knows nothing about photos, backbones or files.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,37 +32,48 @@ class Head:
         return product
 
 
-def fit(embeddings: NDArray[np.floating], labels: NDArray[np.integer], class_count: int, l2: float) -> Head:
-    """Minimise log-loss + l2 * |weight|² by L-BFGS, on features scaled to unit variance.
+class Fitting:
+    """Minimises log-loss + l2 * |weight|² by L-BFGS, on features scaled to unit variance.
 
-    embeddings: [N, D]; labels: [N], 0 to class_count - 1. Convex, so no seed changes the answer.
-    Raises TrainingError when the loss is not a number, which means broken features.
+    Each fit begins where the last one ended. Convex, so that changes the time and not the answer.
     """
-    if not np.isfinite(embeddings).all():
-        raise TrainingError(
-            "the head's loss is not a number: the backbone's features are broken; "
-            "check the weights file named by [model] init"
+
+    def __init__(
+        self, embeddings: NDArray[np.floating], labels: NDArray[np.integer], class_count: int
+    ) -> None:
+        """embeddings: [N, D]; labels: [N], 0 to class_count - 1.
+
+        Raises TrainingError when a feature is not a number, nor would the loss be.
+        """
+        if not np.isfinite(embeddings).all():
+            raise TrainingError(
+                "the head's loss is not a number: the backbone's features are broken; "
+                "check the weights file named by [model] init"
+            )
+        x = torch.from_numpy(embeddings.astype(np.float32))
+        self._mean, self._scale = x.mean(0), x.std(0, unbiased=False) + 1e-4
+        self._x, self._y = (x - self._mean) / self._scale, torch.from_numpy(labels.astype(np.int64))
+        self._weight = torch.zeros(class_count, x.shape[1], requires_grad=True)
+        self._bias = torch.zeros(class_count, requires_grad=True)
+
+    def fit(self, l2: float) -> Head:
+        """The head of this penalty."""
+        weight, bias = self._weight, self._bias
+        optimiser = torch.optim.LBFGS(
+            [weight, bias], max_iter=150, history_size=20, line_search_fn="strong_wolfe"
         )
-    x = torch.from_numpy(embeddings.astype(np.float32))
-    y = torch.from_numpy(labels.astype(np.int64))
-    mean, scale = x.mean(0), x.std(0, unbiased=False) + 1e-4
-    x = (x - mean) / scale
-    weight = torch.zeros(class_count, x.shape[1], requires_grad=True)
-    bias = torch.zeros(class_count, requires_grad=True)
-    optimiser = torch.optim.LBFGS(
-        [weight, bias], max_iter=150, history_size=20, line_search_fn="strong_wolfe"
-    )
 
-    def loss() -> float:
-        optimiser.zero_grad()
-        value = functional.cross_entropy(x @ weight.T + bias, y) + l2 * weight.square().sum()
-        value.backward()
-        return float(value.detach())
+        def loss() -> float:
+            optimiser.zero_grad()
+            value = functional.cross_entropy(self._x @ weight.T + bias, self._y)
+            value += l2 * weight.square().sum()
+            value.backward()
+            return float(value.detach())
 
-    optimiser.step(loss)
-    unscaled = weight.detach() / scale
-    shift = bias.detach() - unscaled @ mean
-    return Head(unscaled.numpy(), shift.numpy(), l2)
+        optimiser.step(loss)
+        unscaled = weight.detach() / self._scale
+        shift = bias.detach() - unscaled @ self._mean
+        return Head(unscaled.numpy(), shift.numpy(), l2)
 
 
 @dataclass(frozen=True)
@@ -79,13 +90,23 @@ def path(
     validation: tuple[NDArray[np.floating], NDArray[np.integer]],
     class_count: int,
     penalties: Sequence[float] = L2_TRIED,
+    on_fit: Callable[[int, int], None] = lambda *_: None,
 ) -> list[Tried]:
-    """A head for each penalty, from the best on validation photos on; (embeddings, labels) each."""
-    tried = []
-    for l2 in penalties:
-        head = fit(*train, class_count, l2)
+    """A head for each penalty, from the best on validation photos on; (embeddings, labels) each.
+
+    From the strongest penalty on, until one is worse than that before: from there on heads only learn their
+    photos by heart, and take the longest. on_fit(done, total): called after each fit.
+    """
+    tried: list[Tried] = []
+    fitting = Fitting(*train, class_count)
+    for l2 in sorted(penalties, reverse=True):
+        head = fitting.fit(l2)
         losses = [log_loss(head.logits(embeddings), labels) for embeddings, labels in (train, validation)]
         tried.append(Tried(head, *losses))
+        is_last = len(tried) > 1 and tried[-1].validation_loss > tried[-2].validation_loss
+        on_fit(len(tried), len(tried) if is_last else len(penalties))
+        if is_last:
+            break
     return sorted(tried, key=lambda one: one.validation_loss)
 
 

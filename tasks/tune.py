@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from pawloop import durable
 from pawloop.errors import TrainingError
 from pawloop.problem import Problem
 from tasks import provenance
-from tasks.contest import Contest
+from tasks.contest import Contest, Frozen
 from tasks.entry import Entry
 from tasks.experiments import log_trial
 from tasks.extractors import Net
@@ -40,7 +40,10 @@ from tasks.weights import Pretrained
 
 @dataclass(frozen=True)
 class Search:
-    """A study and what it stands for. folder: where its trials' networks and records lie."""
+    """A study and what it stands for.
+
+    folder: where its trials' networks and records lie. heads: those found so far, the same for all trials.
+    """
 
     study: Study
     folder: Path
@@ -48,6 +51,7 @@ class Search:
     problem: Problem
     weights: tuple[Pretrained, ...]
     seed: int
+    heads: dict[Net, Frozen] = field(default_factory=dict)
 
     @property
     def done(self) -> list[FrozenTrial]:
@@ -240,7 +244,8 @@ def _trained(search: Search, trial: Trial, asked: optuna.Trial, deadline: float)
         return not asked.should_prune()
 
     limit = "[tune] trial_s" if seconds == problem.tune.trial_s else "what is left of [tune] budget_s"
-    contest = Contest(search.dataset, recipe, search.weights, place, lambda *_: None, on_epoch, limit)
+    known = (search.dataset, recipe, search.weights, place)
+    contest = Contest(*known, lambda *_: None, on_epoch, limit, search.heads)
     contest.deadline = deadline
     contest.prepare()
     entries = contest.run()

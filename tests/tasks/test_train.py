@@ -36,6 +36,7 @@ from tasks import (
     extractors,
     features,
     finetune,
+    head,
     inputs,
     provenance,
     racer,
@@ -625,6 +626,47 @@ def test_an_epoch_is_timed_for_the_photos_that_memory_holds(
     looked_at = [len(own.activations(net, network, side, 0).labels) for side in ("train", "validation")]
     assert own.counts(net, network) == tuple(looked_at)
     assert looked_at[0] < len(own.photos("train"))
+
+
+def test_other_networks_heads_leave_time_for_fine_tuning(
+    problem: Problem, dataset: Dataset, pretrained: Pretrained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = sections.Train(
+        crop_modes=("center",), fine_tune="always", image_sizes=(96,), rates=(4e-4,), views=0, budget_s=600
+    )
+    recipe = recipes.plan(problem.model_copy(update={"train": own}), [pretrained], 0)
+    known = contest.Contest(dataset, recipe, [pretrained], dataset.store, lambda *_: None)
+    known.prepare()
+    del known.heads[recipe.nets[1]]
+
+    def slow(*_: object, on_fit: Callable[[int, int], None]) -> list[head.Tried]:
+        time.sleep(0.5)
+        on_fit(1, 6)
+        return pytest.fail("its heads went on")
+
+    monkeypatch.setattr(head, "path", slow)
+    monkeypatch.setattr(contest, "_HEADS_SHARE", 0.4 / 60)
+    hurried = replace(recipe, budget_s=60)
+    race = contest.Contest(dataset, hurried, [pretrained], dataset.store, lambda *_: None, heads=known.heads)
+    entries = race.run()
+    assert {entry.net.image_size for entry in entries} == {128}
+    assert any(entry.tuning for entry in entries)
+    (note,) = [one for one in race.notes if "96" in one]
+    assert "the time was out after 1 of its 6 heads" in note
+
+
+def test_a_budget_of_which_little_is_left_says_so(
+    problem: Problem,
+    dataset: Dataset,
+    pretrained: Pretrained,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    recipe = replace(recipes.plan(problem, [pretrained], 0), fine_tune="always", budget_s=600)
+    race = contest.Contest(dataset, recipe, [pretrained], tmp_path, lambda *_: None)
+    monkeypatch.setattr(contest, "measured_pace", lambda *_: ("float32", 30.0))
+    with pytest.raises(contest.BudgetError, match=r"about 30 s here and 12 s of it are left"):
+        race.tuned([race.frozen(recipe.nets[0])], time.monotonic() + 12.01)
 
 
 def test_a_budget_too_short_for_an_epoch_is_told_before_time_is_spent(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -12,7 +13,7 @@ from optuna.trial import TrialState
 from pawloop.errors import TrainingError
 from pawloop.problem import Problem
 from pawloop.sections import Data, Model, Train, Tune
-from tasks import experiments, gain, inputs, recipe, trials, tune, tune_report, weights
+from tasks import experiments, gain, head, inputs, recipe, trials, tune, tune_report, weights
 from tasks.manifest import Dataset
 from tests.tasks import albums
 
@@ -53,6 +54,21 @@ def test_a_search_tries_the_candidate_before_first_and_leaves_the_best(search: t
         search.problem, search.weights, 0, trials.read_found(search.dataset.store, search.problem.name)
     )
     assert best in next_night.trials[:2]
+
+
+def test_a_search_fits_the_heads_of_a_network_once(
+    problem: Problem, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, fitted, path = weights.pretrained_all(problem, dataset.store), list[object](), head.path
+
+    def counted(*given: Any, **named: Any) -> list[head.Tried]:  # Any: as `path` takes them
+        fitted.append(given)
+        return path(*given, **named)
+
+    monkeypatch.setattr(head, "path", counted)
+    found = tune.open_search(dataset, problem.model_copy(update={"name": "heads"}), own, 0)
+    tune.search(found, lambda *_: None)
+    assert len(fitted) == len(found.heads)
 
 
 def test_every_trial_is_an_experiment_with_its_curve(search: tune.Search) -> None:
