@@ -63,7 +63,8 @@ def sentence(dataset: Dataset, kept: pa.Table, found: Sequence[Suspect]) -> str:
     taught = sides.count("train")
     told = (
         f"{len(found):,} photos look more like another class than like their own; of {len(sides):,} the "
-        "label is held for wrong. Move what is wrong into its right folder."
+        "label is held for wrong (in classes that their other photos mostly find: the rest want more photos "
+        "first). Move what is wrong into its right folder."
     )
     if taught:
         is_on = dataset.facts()["rules"]["wrong_labels"] == "set-aside"

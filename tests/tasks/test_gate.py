@@ -216,6 +216,34 @@ def test_a_slice_that_is_wholly_worse_fails_beside_five_hundred_others() -> None
     assert "slice class 0 against the champion (version 1)" in refused.summary
 
 
+def test_a_small_class_that_the_challenger_has_forgotten_is_enough_to_refuse_it() -> None:
+    labels = np.r_[np.zeros(60, np.int64), np.ones(9_940, np.int64)]
+    theirs = model(labels, 0.02, np.random.default_rng(0))
+    mine = theirs.copy()
+    mine[:30] = mine[:30, ::-1]
+    slices = {"label = cat": labels == 0, "source = web": np.arange(len(labels)) < 60 + 30}
+    refused = verdict(mine, labels, [rival("champion (version 1)", theirs)], slices)
+    assert "slice label = cat against the champion (version 1)" in refused.summary
+    told = next(bar for bar in refused.bars if bar.name.startswith("slices of"))
+    assert told.got == "1 of 1; 1 smaller ones are not compared"
+
+
+@pytest.mark.parametrize("photos", [12, 30])
+def test_equal_models_are_hardly_ever_refused_by_small_classes(photos: int) -> None:
+    refused = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        labels = rng.integers(0, 2, 10 * photos)
+        kinds = np.arange(len(labels)) // photos
+        slices = {
+            f"label = {n} of {name}": (kinds == n) & (labels == name) for n in range(10) for name in (0, 1)
+        }
+        mine, champion, anchor = (model(labels, 0.1, rng) for _ in range(3))
+        judged = verdict(mine, labels, [rival("champion", champion), rival("anchor", anchor)], slices)
+        refused += any(b.passed is False and b.name.startswith("slice ") for b in judged.bars)
+    assert refused <= 1
+
+
 def test_a_class_that_is_wholly_worse_fails_where_mistakes_about_another_are_dear() -> None:
     labels = np.r_[np.zeros(100, np.int64), np.ones(39_900, np.int64)]
     theirs = model(labels, 0.0, np.random.default_rng(0))

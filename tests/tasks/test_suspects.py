@@ -42,6 +42,19 @@ def test_a_class_too_small_to_judge_is_left_out() -> None:
     assert suspects(embeddings, labels) == []
 
 
+def test_right_labels_of_a_class_that_its_other_photos_do_not_find_are_not_held_for_wrong() -> None:
+    rng = np.random.default_rng(1)
+    counts = np.array([8] * 20 + [150] * 20)
+    numbers = np.repeat(np.arange(len(counts)), counts)
+    centres = rng.normal(0, 0.25, (len(counts), 200))
+    embeddings = (centres[numbers] + rng.normal(size=(len(numbers), 200))).astype(np.float32)
+    found = suspects(embeddings, np.array([f"kind {n:02}" for n in numbers]))
+    is_small = np.array([counts[numbers[one.row]] == 8 for one in found])
+    assert is_small.sum() > 100
+    assert not any(one.is_confident for one, small in zip(found, is_small, strict=True) if small)
+    assert not is_small[: len(is_small) - is_small.sum()].any()
+
+
 def told_apart(dataset: Dataset) -> NDArray[np.float32]:
     """Embeddings that know the class that each photo of an album was drawn for, by its name."""
     names = dataset.kept(["name"])["name"].to_pylist()
