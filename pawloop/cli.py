@@ -269,6 +269,8 @@ def _passing_server() -> Iterator[None]:
     from prefect.settings import (
         PREFECT_API_URL,
         PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
+        PREFECT_SERVER_CORS_ALLOWED_ORIGINS,
+        PREFECT_SERVER_CSRF_PROTECTION_ENABLED,
         PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
         temporary_settings,
     )
@@ -278,6 +280,9 @@ def _passing_server() -> Iterator[None]:
     passing = {
         PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True,
         PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: _PASSING_SERVER_S,
+        # It has no pages, and other sites' must not leave work in its database for the next `make up`.
+        PREFECT_SERVER_CORS_ALLOWED_ORIGINS: "http://127.0.0.1",
+        PREFECT_SERVER_CSRF_PROTECTION_ENABLED: True,
     }
     # No address at all: with an empty one Prefect sends events to nowhere, with an error each.
     with temporary_settings(passing, restore_defaults=[PREFECT_API_URL]):

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import re
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from fastapi import Request
 from starlette.datastructures import Headers
@@ -20,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pawloop.errors import ServerError
+from pawloop.hosts import is_known, listed
 from pawloop.settings import Settings
 from serve import problems
 
@@ -105,8 +104,7 @@ def document(schema: dict[str, Any]) -> None:  # Any: OpenAPI
 class SameOrigin:
     """Middleware: 403 for calls that change or cost something, made by another site's page.
 
-    hosts: names that this server has besides its addresses; None believes any. A page may have its own
-    name point here once it is loaded (DNS rebinding), and then Origin and Host are the same.
+    hosts: names that this server has besides its addresses; None believes any (see `pawloop.hosts`).
     """
 
     def __init__(self, app: ASGIApp, hosts: frozenset[str] | None = None) -> None:
@@ -136,7 +134,7 @@ class SameOrigin:
             return False  # not a browser, or a browser of old that sends none for its own page
         if origin.partition(b"://")[2].lower() != host.lower():
             return True
-        return self._hosts is not None and not _is_known(host.decode("latin-1"), self._hosts)
+        return self._hosts is not None and not is_known(host.decode("latin-1"), self._hosts)
 
 
 def hosts(settings: Settings) -> frozenset[str] | None:
@@ -146,7 +144,7 @@ def hosts(settings: Settings) -> frozenset[str] | None:
     """
     if settings.api_keys or (settings.open and not settings.hosts):
         return None
-    return frozenset(_name(entry.strip().rpartition("//")[2]) for entry in settings.hosts.split(","))
+    return listed(settings.hosts)
 
 
 def require_admin(request: Request, token: str) -> None:
@@ -171,23 +169,3 @@ def _bearer(headers: Headers) -> str:
 def _as_sent(value: str) -> bytes:
     """The bytes of a header that starlette has decoded, by HTTP's custom as Latin-1."""
     return value.encode("latin-1")
-
-
-def _name(host: str) -> str:
-    """A host without its port, in small letters; empty where it is none."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
-
-
-def _is_known(host: str, names: frozenset[str]) -> bool:
-    """Whether a Host header tells an address, this machine or a name that no stranger gave it."""
-    name = _name(host)
-    if (name and name in names) or name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True

@@ -49,6 +49,18 @@ def test_up_ends_with_a_model_that_answers(stack: Stack) -> None:
     assert stack.aliases()["anchor"] == 1
 
 
+def test_prefects_server_answers_programs_and_its_own_pages_alone(stack: Stack) -> None:
+    server = f"http://127.0.0.1:{stack.prefect_port}"
+    asked = {"url": f"{server}/api/flows/filter", "json": {}}
+    own, foreign = f"http://localhost:{stack.prefect_port}", "http://evil.example"
+    assert httpx.post(**asked).status_code == httpx.codes.OK
+    allowed = httpx.post(**asked, headers={"origin": own})
+    assert allowed.status_code == httpx.codes.OK
+    assert allowed.headers["access-control-allow-origin"] in ("*", own)
+    assert httpx.post(**asked, headers={"origin": foreign}).status_code == httpx.codes.FORBIDDEN
+    assert "<html" in httpx.get(server, follow_redirects=True).text.lower()
+
+
 def test_a_terminal_that_knows_no_ports_finds_the_stack(stack: Stack) -> None:
     found = stack.run("pawloop", "doctor", without=PORTS).stdout
     second = stack.run("pawloop", "up", without=PORTS)
@@ -154,7 +166,7 @@ def test_a_killed_server_answers_again(stack: Stack) -> None:
 
 
 def test_without_prefects_server_photos_are_answered_until_it_is_back(stack: Stack) -> None:
-    named = [p for p in stack.ours() if {"server", "start"} <= set(p.cmdline())]
+    named = [p for p in stack.ours() if "flows.prefect_server" in p.cmdline()]
     [prefect] = [p for p in named if "flows.keep" not in p.cmdline()]
     serving = [p.pid for p in stack.ours() if p.cmdline()[1:] == ["-m", "serve"]]
     prefect.kill()
