@@ -12,7 +12,7 @@ import errno
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -169,11 +169,13 @@ class Registry:
 
     def readable(self) -> dict[int, Version]:
         """The versions whose cards can be read, by number, ascending; their files unchecked."""
-        found = {}
+        return {version.number: version for version in self.each_readable()}
+
+    def each_readable(self) -> Iterator[Version]:
+        """The same one by one, so that not all of their cards are held at once."""
         for number in self.numbers():
             with contextlib.suppress(DamagedVersionError):
-                found[number] = self.version(number, check=False)
-        return found
+                yield self.version(number, check=False)
 
     def champion(self, *, check: bool = True) -> Version | None:
         """The version in service, or None. Raises as `version` does."""

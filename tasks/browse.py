@@ -6,7 +6,7 @@ Reads manifests. Changes nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -78,22 +78,13 @@ class Doubt:
 
 def summary(dataset: Dataset) -> Summary:
     """What `version.json` says, and who learned from it, as a value."""
-    facts = dataset.facts()
-    counts: dict[Side, dict[str, int]] = facts["counts"]
-    return Summary(
-        dataset.id,
-        datetime.fromisoformat(facts["created_at"]),
-        {label: sum(counts[side][label] for side in SIDES) for label in facts["classes"]},
-        facts["set_aside"],
-        facts["sources"],
-        facts["notes"],
-        _learners(dataset),
-    )
+    return _summary(dataset, _learners(dataset.store, dataset.name))
 
 
 def summaries(store: Path, name: str) -> list[Summary]:
     """Every version of a problem's photos, newest last."""
-    return [summary(dataset) for dataset in versions(store, name)]
+    learners = _learners(store, name)
+    return [_summary(dataset, learners) for dataset in versions(store, name)]
 
 
 def difference(old: Dataset, new: Dataset) -> Difference:
@@ -156,12 +147,29 @@ def failed_checks(dataset: Dataset) -> list[str]:
     return [f"{c['name']}: asked {c['asked']}, got {c['got']}" for c in checks if not c["passed"]]
 
 
-def _learners(dataset: Dataset) -> dict[int, str]:
-    registry = Registry(dataset.store, dataset.name)
+def _summary(dataset: Dataset, learners: Mapping[str, dict[int, str]]) -> Summary:
+    facts = dataset.facts()
+    counts: dict[Side, dict[str, int]] = facts["counts"]
+    return Summary(
+        dataset.id,
+        datetime.fromisoformat(facts["created_at"]),
+        {label: sum(counts[side][label] for side in SIDES) for label in facts["classes"]},
+        facts["set_aside"],
+        facts["sources"],
+        facts["notes"],
+        learners.get(dataset.id, {}),
+    )
+
+
+def _learners(store: Path, name: str) -> dict[str, dict[int, str]]:
+    """The registry's versions by the dataset version that each learned from, with the part it plays now."""
+    registry = Registry(store, name)
     aliases = registry.aliases()
     parts = {aliases.previous: "previous", aliases.challenger: "challenger", aliases.champion: "champion"}
-    cards = (version.card for version in registry.readable().values())
-    return {card.version: parts.get(card.version, "") for card in cards if card.dataset.id == dataset.id}
+    found: dict[str, dict[int, str]] = {}
+    for version in registry.each_readable():
+        found.setdefault(version.card.dataset.id, {})[version.number] = parts.get(version.number, "")
+    return found
 
 
 def _labels(dataset: Dataset) -> dict[str, str]:

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from pawloop.card import Card
 from pawloop.errors import DatasetError
+from pawloop.registry import read_card
 from tasks.browse import difference, quarantine, summaries
 from tasks.manifest import comparable, versions
 from tasks.take_out import take_out
+from tests import published
 from tests.tasks.albums import album, made, problem
 
 
@@ -31,6 +34,27 @@ def test_versions_are_told_newest_last_and_their_difference_by_class(tmp_path: P
     assert change.removed == {"dog": 1}
     assert len(change.relabelled) == 1
     assert [(one.name, one.verdict) for one in quarantine(second)] == [("dog/broken.jpg", "unreadable")]
+
+
+def test_each_card_is_read_once_however_many_versions_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, store = album(tmp_path / "photos"), tmp_path / "store"
+    for each in (8, 9, 10):
+        made(problem(album(folder, each=each)), store)
+    for _ in range(2):
+        published.publish(store, "test")
+    read: list[str] = []
+
+    def noted(place: Path) -> Card:
+        read.append(place.name)
+        return read_card(place)
+
+    monkeypatch.setattr("pawloop.registry.read_card", noted)
+
+    assert len(summaries(store, "test")) == 3
+
+    assert read == ["1", "2"]
 
 
 @pytest.mark.parametrize("by_side", [False, True])
