@@ -111,9 +111,13 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """An answer given to somebody, and the last word of a person about it."""
+    """A photo that somebody was given an answer to, and the last word of a person about it.
 
-    prediction: Prediction
+    is_kept: whether the photo's bytes were kept with this answer. The answer itself is many times as large.
+    """
+
+    photo_id: str
+    is_kept: bool
     label: Label
 
 
@@ -162,7 +166,7 @@ class Journal:
         """Every answered photo of a model that somebody labelled, by its newest label, oldest first."""
         newest = select(func.max(_labels.c.number)).group_by(_labels.c.prediction_id)
         query = (
-            select(_predictions, *_named(_labels, "label"))
+            select(_predictions.c.photo_id, _predictions.c.is_kept, *_named(_labels, "label"))
             .join(_labels, _labels.c.prediction_id == _predictions.c.id)
             .where(_labels.c.number.in_(newest), _predictions.c.model == model)
             .where(_predictions.c.part == "champion")
@@ -170,8 +174,8 @@ class Journal:
         )
         with self._transaction() as connection:
             for row in connection.execute(query).mappings():
-                prediction = Prediction(**{name: row[name] for name in Prediction.__slots__})
-                yield Labelled(prediction, Label(**{name: row[f"label_{name}"] for name in Label.__slots__}))
+                label = Label(**{name: row[f"label_{name}"] for name in Label.__slots__})
+                yield Labelled(row["photo_id"], row["is_kept"], label)
 
     def predictions(self, model: str, part: Part = "champion") -> Iterator[Prediction]:
         """Every answer of a model in that part, oldest first."""
@@ -187,7 +191,7 @@ class Journal:
     def paired(self, model: str, champion: int, challenger: int, since: datetime) -> Iterator[Paired]:
         """What two versions answered to the same photos since a time, oldest first, a photo once."""
         mine, theirs = _predictions.alias("mine"), _predictions.alias("theirs")
-        words = {one.prediction.photo_id: one.label for one in by_photo(self.labelled(model))}
+        words = {one.photo_id: one.label for one in by_photo(self.labelled(model))}
         query = (
             select(*_named(mine, "mine"), *_named(theirs, "theirs"))
             .select_from(_pairs(mine, theirs))
@@ -287,11 +291,10 @@ def by_photo(found: Iterable[Labelled]) -> list[Labelled]:
     """
     newest: dict[str, Labelled] = {}
     for one in found:
-        id = one.prediction.photo_id
-        before = newest.get(id, one)
+        before = newest.get(one.photo_id, one)
         why = one.label.why if before.label.why == "audit" else before.label.why
-        is_kept = one.prediction.is_kept or before.prediction.is_kept
-        newest[id] = Labelled(replace(one.prediction, is_kept=is_kept), replace(one.label, why=why))
+        is_kept = one.is_kept or before.is_kept
+        newest[one.photo_id] = Labelled(one.photo_id, is_kept, replace(one.label, why=why))
     return list(newest.values())
 
 

@@ -29,7 +29,7 @@ def listing(source: str, classes: Sequence[str], store: Path) -> Listing:
         return Listing(source, [], 0, iter(()), ["switched off (PAWLOOP_JOURNAL=off)"])
     found = by_photo(_labelled(source, url))
     known = [one for one in found if same_form(one.label.label) in classes]
-    kept = [one for one in known if one.prediction.is_kept]
+    kept = [one for one in known if one.is_kept]
     notes = [] if found else ["no labels yet: nobody has labelled a photo so far"]
     if len(known) > len(kept):
         notes.append(f"{len(known) - len(kept)} labelled photos were not kept, so they cannot be learnt from")
@@ -53,7 +53,7 @@ def _labelled(source: str, url: str | Path) -> list[Labelled]:
 
 
 def _offer(one: Labelled, folder: Path) -> Offer:
-    id = one.prediction.photo_id
+    id = one.photo_id
     read = partial(Path.read_bytes, folder / id[:2] / id)
     side: Side | None = None if one.label.why == "audit" else "train"
     return Offer(id, same_form(one.label.label), read, stamp=id, side=side)

@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from pawloop.errors import JournalError
 from pawloop.journal import Journal, Label, Prediction
@@ -46,6 +50,21 @@ def label(number: int, name: str) -> Label:
     return Label(prediction(number).id, NOON, name, "correction")
 
 
+@contextmanager
+def asked(journal: Journal) -> Iterator[list[tuple[str, Any]]]:  # Any: the database driver's values
+    """The queries that the journal sends meanwhile, each with its values."""
+    queries: list[tuple[str, Any]] = []
+
+    def note(_connection: object, _cursor: object, query: str, values: object, *_: object) -> None:
+        queries.append((query, values))
+
+    event.listen(journal._engine, "before_cursor_execute", note)
+    try:
+        yield queries
+    finally:
+        event.remove(journal._engine, "before_cursor_execute", note)
+
+
 def test_sqlite_is_set_up_to_survive_a_power_cut(journal: Journal) -> None:
     assert journal.pragmas() == {"journal_mode": "wal", "synchronous": 2, "busy_timeout": 10_000}
 
@@ -84,12 +103,22 @@ def test_a_label_that_came_before_its_prediction_is_joined_later(journal: Journa
     assert list(journal.labelled("colours")) == []
     journal.add([prediction(1)])
     (found,) = journal.labelled("colours")
-    assert (found.prediction.label, found.label.label, found.label.why) == ("cat", "dog", "correction")
+    assert (found.photo_id, found.label.label) == (prediction(1).photo_id, "dog")
+    assert (found.is_kept, found.label.why) == (True, "correction")
 
 
 def test_the_later_of_two_labels_counts(journal: Journal) -> None:
     journal.add([prediction(1)], [label(1, "dog"), label(1, "cat")])
     assert [found.label.label for found in journal.labelled("colours")] == ["cat"]
+
+
+def test_what_was_answered_is_not_read_to_know_what_is_labelled(journal: Journal) -> None:
+    journal.add([prediction(1)], [label(1, "dog")])
+    with asked(journal) as queries:
+        assert len(list(journal.labelled("colours"))) == 1
+    [(query, _)] = queries
+    assert "photo_id" in query
+    assert "probabilities" not in query
 
 
 def test_a_challengers_answers_stand_apart(journal: Journal) -> None:
