@@ -6,6 +6,7 @@ and the folder of kept photos. Knows nothing about threads, servers or what is l
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -20,28 +21,34 @@ from sqlalchemy import (
     Column,
     DateTime,
     Float,
+    Index,
     Integer,
     MetaData,
+    Select,
     String,
     Table,
     create_engine,
     event,
     func,
     insert,
+    literal,
     select,
+    text,
     update,
 )
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.sql.expression import ColumnElement, FromClause
 
 from pawloop.errors import JournalError
+
+log = logging.getLogger(__name__)
 
 Why = Literal["audit", "uncertain", "novel", "correction", "import"]
 Part = Literal["champion", "challenger"]
 
 _BUSY_MS: Final = 10_000
-_GONE_AT_ONCE: Final = 500
+_GONE_AT_ONCE: Final = 1000  # more than a batch of answers brings
 
 _metadata = MetaData()
 _predictions = Table(
@@ -60,6 +67,17 @@ _predictions = Table(
     Column("latency_ms", Float, nullable=False),
     Column("is_kept", Boolean, nullable=False),
 )
+# SQLite takes an index of some rows only where the query says which in the very same words.
+_challenger = literal("challenger", literal_execute=True)
+_is_challengers = _predictions.c.part == _challenger
+Index(
+    "ix_predictions_challenger", _predictions.c.model, _predictions.c.version, _predictions.c.at,
+    sqlite_where=_is_challengers, postgresql_where=_is_challengers,
+)  # fmt: skip
+Index(
+    "ix_predictions_kept", _predictions.c.is_kept, _predictions.c.at, _predictions.c.photo_id,
+    sqlite_where=text("is_kept = 1"), postgresql_where=_predictions.c.is_kept,
+)  # fmt: skip
 # No foreign key: a person may be faster than the batch that holds the prediction.
 _labels = Table(
     "labels",
@@ -152,6 +170,7 @@ class Journal:
                 _metadata.create_all(self._engine)
             except OperationalError:  # another process made them in between
                 _metadata.create_all(self._engine)
+            self._add_indices()
         self._opened = _identities(self._file)
 
     def add(self, predictions: Sequence[Prediction], labels: Sequence[Label] = ()) -> None:
@@ -220,18 +239,20 @@ class Journal:
             return int(connection.execute(query).scalar_one())
 
     def forgettable(self) -> list[str]:
-        """Ids of the oldest kept photos that nobody labelled, some hundreds of them."""
-        query = (
-            select(_predictions.c.photo_id)
-            .outerjoin(_labels, _labels.c.prediction_id == _predictions.c.id)
-            .where(_predictions.c.is_kept)
-            .group_by(_predictions.c.photo_id)
-            .having(func.count(_labels.c.number) == 0)
-            .order_by(func.min(_predictions.c.at))
-            .limit(_GONE_AT_ONCE)
-        )
-        with self._transaction() as connection:
-            return list(connection.execute(query).scalars())
+        """Ids of the oldest kept photos that nobody labelled, up to a thousand; none where there are none."""
+        oldest = select(_predictions.c.photo_id).where(_predictions.c.is_kept).order_by(_predictions.c.at)
+        seen: set[str] = set()
+        with (
+            self._transaction() as connection,
+            connection.execute(oldest, execution_options={"yield_per": _GONE_AT_ONCE}) as rows,
+        ):
+            for some in rows.scalars().partitions():
+                ids = [id for id in dict.fromkeys(some) if id not in seen]
+                seen.update(ids)
+                labelled = set(connection.execute(_labelled_among(ids)).scalars())
+                if found := [id for id in ids if id not in labelled]:
+                    return found
+        return []
 
     def forget(self, photo_ids: Sequence[str]) -> None:
         """Note that these photos are no longer kept."""
@@ -266,6 +287,14 @@ class Journal:
     def close(self) -> None:
         """Let go of the database."""
         self._engine.dispose()
+
+    def _add_indices(self) -> None:
+        """Give tables of before the indices that they lack; whoever may not does without."""
+        for index in _predictions.indexes:
+            try:
+                index.create(self._engine, checkfirst=True)
+            except DBAPIError as error:
+                log.warning("%s: no index %s yet, so it is slower: %s", self._where, index.name, error.orig)
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
@@ -321,6 +350,15 @@ def _named(table: FromClause, prefix: str) -> list[ColumnElement[Any]]:  # Any: 
     return [column.label(f"{prefix}_{column.name}") for column in table.c]
 
 
+def _labelled_among(photo_ids: Sequence[str]) -> Select[tuple[str]]:
+    return (
+        select(_predictions.c.photo_id)
+        .distinct()
+        .join(_labels, _labels.c.prediction_id == _predictions.c.id)
+        .where(_predictions.c.photo_id.in_(photo_ids))
+    )
+
+
 def _pairs(mine: FromClause, theirs: FromClause) -> FromClause:
     return mine.join(theirs, mine.c.id == theirs.c.id)
 
@@ -329,7 +367,7 @@ def _between(
     mine: FromClause, theirs: FromClause, model: str, champion: int, challenger: int, since: datetime
 ) -> tuple[ColumnElement[bool], ...]:
     return (
-        mine.c.part == "challenger", mine.c.model == model, mine.c.version == challenger, mine.c.at >= since,
+        mine.c.part == _challenger, mine.c.model == model, mine.c.version == challenger, mine.c.at >= since,
         theirs.c.part == "champion", theirs.c.version == champion,
     )  # fmt: skip
 

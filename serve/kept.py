@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -35,6 +36,7 @@ class KeptPhotos:
         self._measured_at = -math.inf
         self._unsettled: list[Path] = []
         self._has_told = False
+        self._is_shrinking = False
 
     def path(self, photo_id: str) -> Path:
         """Where a photo lies, if it is kept."""
@@ -69,24 +71,38 @@ class KeptPhotos:
         self._unsettled.clear()
 
     def shrink(self, journal: Journal) -> None:
-        """Delete the oldest photos that nobody labelled, until a tenth of the quota is free again."""
+        """Delete some of the oldest photos that nobody labelled, where the quota is used up.
+
+        Later calls delete more, until a tenth of the quota is free: whoever calls has answers to write.
+        """
         self._measure(_OLD_WHEN_FULL_S if self._used_bytes > self._quota_bytes else _OLD_S)
-        if self._used_bytes <= self._quota_bytes:
+        is_full = self._used_bytes > self._quota_bytes
+        self._is_shrinking = is_full or (self._is_shrinking and not self._has_room)
+        if not self._is_shrinking:
             self._has_told = False
             return
-        while self._used_bytes > 0.9 * self._quota_bytes:
-            gone = []
-            for photo_id in journal.forgettable():
-                if self._used_bytes <= 0.9 * self._quota_bytes:
-                    break
-                gone.append(photo_id)
-                path = self.path(photo_id)
-                if path.exists():
-                    self._delete(path)
-            if not gone:
-                self._tell_once()
-                return
+        gone = self._deleted(journal.forgettable())
+        if gone:
             journal.forget(gone)
+        else:
+            self._is_shrinking = False
+            self._tell_once()
+
+    @property
+    def _has_room(self) -> bool:
+        return self._used_bytes <= 0.9 * self._quota_bytes
+
+    def _deleted(self, photo_ids: Sequence[str]) -> list[str]:
+        """Those of these photos that had to go."""
+        gone: list[str] = []
+        for photo_id in photo_ids:
+            if self._has_room:
+                break
+            gone.append(photo_id)
+            path = self.path(photo_id)
+            if path.exists():
+                self._delete(path)
+        return gone
 
     def _tell_once(self) -> None:
         """All that is left is labelled, or another journal's: both are for people to give up."""

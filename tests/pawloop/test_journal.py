@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -144,3 +145,54 @@ def test_labelled_photos_are_never_forgettable(journal: Journal) -> None:
     assert journal.forgettable() == [prediction(1).photo_id]
     journal.forget([prediction(1).photo_id])
     assert journal.forgettable() == []
+    journal.add([prediction(4), prediction(5, photo_id=prediction(4).photo_id, is_kept=False)])
+    journal.add([], [label(5, "dog")])
+    assert journal.forgettable() == [], "a label of any of its answers is one of the photo"
+
+
+def test_the_oldest_photos_are_forgettable_first_and_each_is_named_once(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pawloop.journal._GONE_AT_ONCE", 3)
+    again = {"photo_id": prediction(2).photo_id}
+    journal.add([prediction(9), prediction(2), prediction(3, **again), prediction(4, **again), prediction(1)])
+    assert journal.forgettable() == [prediction(1).photo_id, prediction(2).photo_id]
+    journal.add([], [label(1, "cat"), label(3, "cat")])
+    assert journal.forgettable() == [prediction(9).photo_id]
+
+
+@pytest.mark.parametrize("is_of_before", [False, True])
+def test_what_is_asked_while_the_server_answers_walks_an_index(tmp_path: Path, is_of_before: bool) -> None:
+    journal = Journal(url(tmp_path))
+    journal.add([prediction(1), prediction(2), prediction(1, part="challenger", version=2)])
+    file = tmp_path / "state" / "journal.db"
+    if is_of_before:
+        journal.close()
+        with closing(sqlite3.connect(file)) as before:
+            before.execute("DROP INDEX ix_predictions_kept")
+            before.execute("DROP INDEX ix_predictions_challenger")
+        journal = Journal(url(tmp_path))
+    with asked(journal) as queries:
+        assert len(journal.forgettable()) == 2
+        assert journal.paired_count("colours", 1, 2, NOON) == 1
+    with closing(sqlite3.connect(file)) as now:
+        plans = [now.execute(f"EXPLAIN QUERY PLAN {query}", values).fetchall() for query, values in queries]
+    oldest, labelled, paired = [" ".join(step[-1] for step in plan) for plan in plans]
+    assert oldest == "SEARCH predictions USING COVERING INDEX ix_predictions_kept (is_kept=?)"
+    assert "INDEX ix_predictions_photo_id (photo_id=?)" in labelled
+    assert "mine USING INDEX ix_predictions_challenger (model=? AND version=? AND at>?)" in paired
+    assert "SCAN" not in labelled + paired
+
+
+def test_a_journal_that_another_process_holds_is_read_without_its_indices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("pawloop.journal._BUSY_MS", 1)
+    before = Journal(url(tmp_path))
+    before.add([prediction(1)])
+    before.close()
+    with closing(sqlite3.connect(tmp_path / "state" / "journal.db")) as other:
+        other.execute("DROP INDEX ix_predictions_kept")
+        other.execute("BEGIN IMMEDIATE")
+        assert len(list(Journal(url(tmp_path)).predictions("colours"))) == 1
+    assert "no index ix_predictions_kept yet" in caplog.text

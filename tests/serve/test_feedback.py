@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from contextlib import closing, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -15,7 +16,7 @@ import pytest
 
 from pawloop.errors import JournalError, OverloadedError
 from pawloop.image import photo_id
-from pawloop.journal import Journal
+from pawloop.journal import Journal, Prediction
 from pawloop.settings import Settings
 from serve import kept
 from serve import recorder as recording
@@ -158,6 +159,29 @@ def test_past_the_quota_the_oldest_photos_without_a_label_go(tmp_path: Path) -> 
     assert rows[ids[0]].is_kept, "a labelled photo stays"
     assert not rows[ids[1]].is_kept
     assert {path.name for path in files} == {row.photo_id for row in rows.values() if row.is_kept}
+
+
+def test_room_is_made_bit_by_bit_until_a_tenth_is_free(
+    journaled: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pawloop.journal._GONE_AT_ONCE", 2)
+    folder, journal = KeptPhotos(settings(journaled.store.parent, keep_photos_mb=1)), opened(journaled)
+    photos = [bytes([number]) * 99_000 for number in range(12)]
+    assert all(folder.keep(photo_id(photo), photo) for photo in photos)
+    journal.add([_answered(number, photo_id(photo)) for number, photo in enumerate(photos)])
+    left = []
+    for _ in range(4):
+        folder.shrink(journal)
+        left.append(sum(row.is_kept for row in journal.predictions("colours")))
+    assert left == [10, 9, 9, 9]
+    assert [folder.path(photo_id(photo)).exists() for photo in photos] == 3 * [False] + 9 * [True]
+
+
+def _answered(number: int, photo_id: str) -> Prediction:
+    at = datetime(2026, 11, 24, 12, 0, number, tzinfo=UTC)
+    return Prediction(
+        new_id(), at, photo_id, "champion", "colours", 1, "float32", "cat", {"cat": 1.0}, None, 1.0, True
+    )
 
 
 def test_a_journal_that_cannot_be_written_loses_answers_and_counts_them(tmp_path: Path) -> None:
