@@ -105,7 +105,7 @@ def artifact_key(problem: str, what: str) -> str:
 def show_experiments(store: Path, problem: Problem) -> None:
     """Every candidate of a problem as a table in the UI, the latest first."""
     with _only_shown("the table of experiments"):
-        found = experiments.experiments(store, problem.name)[::-1][:_EXPERIMENTS]
+        found = experiments.experiments(store, problem.name, _EXPERIMENTS)[::-1]
         create_table_artifact(
             [experiments.shown(one) for one in found],
             key=artifact_key(problem.name, "experiments"),

@@ -89,15 +89,22 @@ class Experiment:
     error: str
 
 
-def experiments(store: Path, name: str) -> list[Experiment]:
+def experiments(store: Path, name: str, newest: int | None = None) -> list[Experiment]:
     """Every candidate of a problem's trainings and of its searches, oldest first.
 
-    A record that is damaged is left out, and named in the log.
+    newest: so many of the last only, for which the cards of older runs are not read. A record that is damaged
+    is left out, and named in the log.
     """
-    cards = _cards(store, name)
-    keys = {card.recipe_key for _, card in cards}
-    found = [*_judged(cards), *_not_judged(store, name, keys), *_searched(store, name)]
-    return sorted(found, key=lambda one: (one.made, one.run))
+    judged: list[Experiment] = []
+    keys = set()
+    for run, card in _cards(store, name):
+        judged += _judged(run, card)
+        keys.add(card.recipe_key)
+        if newest is not None and len(judged) >= newest:
+            break  # a training whose card is not read is older than these, and falls off below
+    found = [*judged, *_not_judged(store, name, keys), *_searched(store, name)]
+    found.sort(key=lambda one: (one.made, one.run))
+    return found if newest is None else found[max(0, len(found) - newest) :]
 
 
 def log_trial(
@@ -157,36 +164,36 @@ def write_parquet(found: Sequence[Experiment], path: Path) -> None:
         pq.write_table(pa.Table.from_pylist([asdict(one) for one in found]), draft)
 
 
-def _cards(store: Path, name: str) -> list[tuple[Path, Card]]:
-    """Of the runs that a problem's candidates were judged in, each with its folder."""
-    found = []
-    for path in (store / "runs").glob("*/candidate/card.json"):
+def _cards(store: Path, name: str) -> Iterator[tuple[Path, Card]]:
+    """Of the runs that a problem's candidates were judged in, each with its folder, the newest first.
+
+    One at a time: of many classes a card takes a megabyte.
+    """
+    for path in sorted((store / "runs").glob("*/candidate/card.json"), reverse=True):
         try:
             card = read_card(path.parent)
         except RegistryError as error:
             log.warning("Left out: %s; delete the folder %s", error, path.parents[1])
             continue
         if card.name == name:
-            found.append((path.parent.parent, card))
-    return found
+            yield path.parent.parent, card
 
 
-def _judged(cards: Sequence[tuple[Path, Card]]) -> Iterator[Experiment]:
-    for run, card in cards:
-        recipe, metrics = card.recipe, card.metrics["float32"]
-        training = recipe["training"]
-        facts = {
-            "made": card.created_at,
-            "seed": recipe["seed"],
-            "dataset": card.dataset.id,
-            "code": card.code_version,
-            "machine": training["machine"],
-        }
-        judged = {key: metrics[key] for key in ("accuracy", "expected_cost", "log_loss")}
-        best, *others = training["candidates"]
-        yield _row(best, card.run, facts | judged | {"outcome": outcome_of(run) or card.verdict.outcome})
-        for number, other in enumerate(others, start=1):
-            yield _row(other, f"{card.run}-{number}", facts | {"outcome": "not chosen"})
+def _judged(run: Path, card: Card) -> Iterator[Experiment]:
+    recipe, metrics = card.recipe, card.metrics["float32"]
+    training = recipe["training"]
+    facts = {
+        "made": card.created_at,
+        "seed": recipe["seed"],
+        "dataset": card.dataset.id,
+        "code": card.code_version,
+        "machine": training["machine"],
+    }
+    judged = {key: metrics[key] for key in ("accuracy", "expected_cost", "log_loss")}
+    best, *others = training["candidates"]
+    yield _row(best, card.run, facts | judged | {"outcome": outcome_of(run) or card.verdict.outcome})
+    for number, other in enumerate(others, start=1):
+        yield _row(other, f"{card.run}-{number}", facts | {"outcome": "not chosen"})
 
 
 def _not_judged(store: Path, name: str, judged: Set[str]) -> Iterator[Experiment]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import weakref
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from pawloop.card import Verdict
+from pawloop.card import Card, Verdict
 from pawloop.errors import RegistryError
+from tasks import experiments as module
 from tasks import runs
 from tasks.experiments import compare, experiments, named, write_parquet
 from tasks.finetune import Tuning
@@ -54,6 +57,17 @@ def judged(store: Path, run: str, seed: int) -> None:
     (folder / "card.json").write_text(made.model_dump_json())
 
 
+def training(store: Path, key: str, candidates: Sequence[object] = (CANDIDATE,), made: str = "2026") -> None:
+    about = {"problem": "colours", "dataset": "d", "seed": 3, "code": "c", "made": made, "machine": "m"}
+    folder = store / "trained" / key
+    folder.mkdir(parents=True)
+    (folder / "training.json").write_text(json.dumps({"about": about, "candidates": candidates}))
+
+
+def with_its_own_key(card: Path, key: str) -> None:
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"recipe_key": key}))
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     judged(tmp_path, "20260102-000000-bbbb", seed=1)
@@ -70,6 +84,38 @@ def test_every_candidate_of_a_judged_run_is_a_row_and_a_killed_run_is_none(store
     assert [one.accuracy for one in found[:2]] == [0.9, None]
     assert [one.outcome for one in found[:2]] == ["promote", "not chosen"]
     assert experiments(store, "tools") == []
+
+
+def test_the_newest_are_had_without_reading_older_cards(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for run in ("20260101-000000-aaaa", "20260102-000000-bbbb"):
+        with_its_own_key(store / "runs" / run / "candidate" / "card.json", f"key of {run}")
+        training(store, f"key of {run}", made=run)
+    training(store, "abcdef0123456789", made="20260104")
+    whole = experiments(store, "colours")
+    read, opened = [], module.read_card
+    monkeypatch.setattr(module, "read_card", lambda folder: read.append(folder.parent.name) or opened(folder))
+    assert [len(experiments(store, "colours", newest)) for newest in (0, 100)] == [0, len(whole)]
+    read.clear()
+    assert experiments(store, "colours", 2) == whole[-2:]
+    assert [one.outcome for one in whole[-2:]] == ["not chosen", "not judged"]
+    assert read == ["20260102-000000-bbbb"]
+
+
+def test_the_cards_are_not_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        judged(tmp_path, f"2026010{number}-000000-aaaa", seed=number)
+    cards: list[weakref.ref[Card]] = []
+    held, opened = [], module.read_card
+
+    def noted(folder: Path) -> Card:
+        card = opened(folder)
+        held.append(sum(one() is not None for one in cards))
+        cards.append(weakref.ref(card))
+        return card
+
+    monkeypatch.setattr(module, "read_card", noted)
+    assert len(experiments(tmp_path, "colours")) == 10
+    assert held == [0, 1, 1, 1, 1]  # the one before, until the next is there
 
 
 def test_a_comparison_tells_only_what_differs(store: Path) -> None:
@@ -98,13 +144,8 @@ def test_a_trial_recorded_before_outcomes_were_is_a_row(store: Path) -> None:
 
 
 def test_a_training_whose_run_never_reached_the_gate_is_told(store: Path) -> None:
-    about = {"problem": "colours", "dataset": "d", "seed": 3, "code": "c", "made": "2026", "machine": "m"}
-    story = {"about": about, "candidates": [CANDIDATE, CANDIDATE]}
-    judged_key = published.publish(store).card.recipe_key
-    for key in ("abcdef0123456789", judged_key):
-        folder = store / "trained" / key
-        folder.mkdir(parents=True)
-        (folder / "training.json").write_text(json.dumps(story))
+    for key in ("abcdef0123456789", published.publish(store).card.recipe_key):
+        training(store, key, [CANDIDATE, CANDIDATE])
     found = [one for one in experiments(store, "colours") if one.outcome == "not judged"]
     assert [one.run for one in found] == ["trained-abcdef012345", "trained-abcdef012345-1"]
     assert {(one.seed, one.validation_accuracy, one.accuracy) for one in found} == {(3, 0.9, None)}
