@@ -5,16 +5,21 @@ Reads the registry as it is at the time of the call. Knows nothing about how mod
 
 from __future__ import annotations
 
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
+from pawloop import durable
 from pawloop.card import Card, Precision
 from pawloop.errors import RegistryError
 from pawloop.registry import Aliases, Registry
 from pawloop.session import Provider
 from serve import problems, state
+
+_READ: Final = ("card.json", "rejected.json")
+_MOST_REMEMBERED: Final = 4096  # versions
 
 router = APIRouter(tags=["models"], responses=problems.responses(401, 503))
 
@@ -83,21 +88,28 @@ def models(request: Request) -> Versions:
 
 def _listed(registry: Registry, number: int, aliases: Aliases, is_serving: bool) -> Listed:
     parts = [part for part in ("champion", "previous", "challenger") if getattr(aliases, part) == number]
+    folder = registry.folder / str(number)
     try:
-        version = registry.version(number, check=False)
-        rejected = version.rejection
+        told = _told(registry, number, *(durable.stamp(folder / name) for name in _READ))
     except RegistryError as error:
         return Listed(version=number, aliases=parts, is_serving=is_serving, damaged=str(error))
+    return told.model_copy(update={"aliases": parts, "is_serving": is_serving})
+
+
+@lru_cache(_MOST_REMEMBERED)
+def _told(registry: Registry, number: int, *_stamps: tuple[int, int] | None) -> Listed:
+    """What a version's own files say of it, read once: cards of many classes take long."""
+    version = registry.version(number, check=False)
     card = version.card
     return Listed(
         version=number,
-        aliases=parts,
-        is_serving=is_serving,
+        aliases=[],
+        is_serving=False,
         created_at=card.created_at,
         backbone=card.backbone,
         dataset=card.dataset.id,
         metrics={precision: _numbers(metrics) for precision, metrics in card.metrics.items()},
-        rejected=rejected,
+        rejected=version.rejection,
     )
 
 

@@ -9,8 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
+from pawloop import durable
+from pawloop.card import Card
 from pawloop.errors import ProblemFileError, RegistryError
-from pawloop.registry import Registry, Version
+from pawloop.registry import Registry, Version, read_card
 from serve import watcher
 from serve.app import create_app
 from tests import published
@@ -215,6 +217,33 @@ def test_the_list_of_versions_tells_parts_and_numbers(tmp_path: Path) -> None:
     assert newest["metrics"]["float32"]["accuracy"] == 0.99
     assert (oldest["aliases"], oldest["rejected"]) == (["previous"], "confirm failed")
     assert (card["version"], card["precision"], card["classes"]) == (2, "float32", ["cat", "dog"])
+
+
+def test_a_card_is_read_again_for_the_list_only_when_its_files_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    published.champion(store)
+    published.publish(store)
+    with running(settings(tmp_path)) as server, server.client() as client:
+        first = client.get("/models").json()
+        read: list[str] = []
+
+        def noted(folder: Path) -> Card:
+            read.append(folder.name)
+            return read_card(folder)
+
+        monkeypatch.setattr("pawloop.registry.read_card", noted)
+        assert client.get("/models").json() == first
+        assert read == []
+        Registry(store, "colours").reject(2, "too slow")
+        assert client.get("/models").json()["versions"][0]["rejected"] == "too slow"
+        assert read == ["2"]
+        card = store / "models" / "colours" / "1" / "card.json"
+        durable.write_bytes(card, card.read_bytes().replace(b'"mobilenet_v2"', b'"mobilenet_v3"'))
+        Registry(store, "colours").nominate(2)
+        newest, oldest = client.get("/models").json()["versions"]
+        assert (newest["aliases"], oldest["backbone"]) == (["challenger"], "mobilenet_v3")
 
 
 def test_a_version_with_a_damaged_note_leaves_the_others_in_the_list(tmp_path: Path) -> None:
