@@ -103,13 +103,13 @@ def artifact_key(problem: str, what: str) -> str:
 
 
 def show_experiments(store: Path, problem: Problem) -> None:
-    """Every candidate of a problem as a table in the UI, the latest first."""
+    """The last candidates of a problem as a table in the UI, the latest first."""
     with _only_shown("the table of experiments"):
         found = experiments.experiments(store, problem.name, _EXPERIMENTS)[::-1]
         create_table_artifact(
             [experiments.shown(one) for one in found],
             key=artifact_key(problem.name, "experiments"),
-            description=f"The last {len(found)} candidates; all of them by `pawloop experiments list`",
+            description=f"The last {len(found)} candidates; all by `pawloop experiments list --limit 0`",
         )
 
 

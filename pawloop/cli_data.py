@@ -17,6 +17,7 @@ import typer
 from pawloop import problem as problems
 from pawloop import settings as machine
 from pawloop.errors import DatasetError
+from pawloop.newest import Limit, newest, tell_rest
 from pawloop.paths import expanded
 from pawloop.terminal import Json, ProblemName, bar, line, print_json, table, talk
 
@@ -35,11 +36,12 @@ Version = Annotated[str | None, typer.Argument(help="Its id or the beginning of 
 def list_versions(
     problem: ProblemName = None,
     photo: Annotated[str, typer.Option(help="Only those that hold this photo, a file or an id.")] = "",
+    limit: Limit = None,
     as_json: Json = False,
 ) -> None:
-    """All versions of a problem's photos, newest first, with the models that learned from them.
+    """The versions of a problem's photos, newest first, with the models that learned from them.
 
-    Example: `pawloop data list`, `pawloop data list --photo kitten.jpg`
+    Example: `pawloop data list --limit 0`, `pawloop data list --photo kitten.jpg`
     """
     from tasks import browse
 
@@ -48,14 +50,16 @@ def list_versions(
     if photo:
         holders = set(browse.holding(store, name, _photo_id(photo)))
         found = [one for one in found if one.id in holders]
+    chosen = newest(found, limit, as_json=as_json)
     if as_json:
-        print_json([_facts(one) for one in found])
+        print_json([_facts(one) for one in chosen])
         return
     rows = [
         [one.id, f"{one.created_at:%Y-%m-%d %H:%M}", one.kept, sum(one.set_aside.values()), _models(one)]
-        for one in found
+        for one in chosen
     ]
     table(["version", "made", "kept", "set aside", "models"], rows, name)
+    tell_rest(len(found) - len(chosen))
     if not found:
         none = f"{name}: no version holds the photo {photo}" if photo else _none(name)
         talk.print(none, markup=False, soft_wrap=True)

@@ -13,6 +13,7 @@ import typer
 
 from pawloop import problem as problems
 from pawloop import settings as machine
+from pawloop.newest import Limit, newest, tell_rest
 from pawloop.registry import name_of
 from pawloop.terminal import Json, ProblemName, bar, line, print_json, table, talk
 
@@ -26,13 +27,14 @@ experiments = typer.Typer(help="Every candidate that was trained: what went in, 
 def list_experiments(
     problem: ProblemName = None,
     parquet: Annotated[
-        Path | None, typer.Option(help="Also write all columns to this file.", dir_okay=False)
+        Path | None, typer.Option(help="Also write all rows, with all columns, to this file.", dir_okay=False)
     ] = None,
+    limit: Limit = None,
     as_json: Json = False,
 ) -> None:
-    """All candidates of judged retrains and all trials of searches, newest first.
+    """The candidates of retrains and the trials of searches, newest first.
 
-    Example: `pawloop experiments list --parquet runs.parquet`
+    Example: `pawloop experiments list --limit 0`, `pawloop experiments list --parquet runs.parquet`
     """
     from tasks.experiments import SHOWN, shown, write_parquet
 
@@ -40,11 +42,13 @@ def list_experiments(
     if parquet and found:
         write_parquet(found, parquet)
         talk.print(f"{len(found)} rows in {parquet}", markup=False, soft_wrap=True)
+    chosen = newest(found, limit, as_json=as_json)
     if as_json:
-        print_json([asdict(one) for one in found])
+        print_json([asdict(one) for one in chosen])
         return
-    rows = [list(map(_cell, shown(one).values())) for one in found]
+    rows = [list(map(_cell, shown(one).values())) for one in chosen]
     table([name.replace("_", " ") for name in SHOWN], rows, "experiments")
+    tell_rest(len(found) - len(chosen))
     if not found:
         none = machine.nothing_yet("no candidate was trained yet")
         talk.print(none, markup=False, soft_wrap=True)

@@ -12,6 +12,7 @@ import typer
 
 from pawloop import settings as machine
 from pawloop.errors import DamagedVersionError, RegistryError
+from pawloop.newest import Limit, newest, tell_rest
 from pawloop.registry import Aliases, Registry, Version, name_of
 from pawloop.terminal import Json, ProblemName, out, print_json, table, talk
 
@@ -19,16 +20,18 @@ models = typer.Typer(help="The registry of model versions: who serves, who serve
 
 
 @models.command("list")
-def list_models(problem: ProblemName = None, as_json: Json = False) -> None:
-    """All versions of a problem's model, newest first.
+def list_models(problem: ProblemName = None, limit: Limit = None, as_json: Json = False) -> None:
+    """The versions of a problem's model, newest first.
 
-    Example: `pawloop models list`
+    Example: `pawloop models list`, `pawloop models list --limit 0`
     """
     registry = _registry(problem)
     registry.repair()
     aliases = registry.aliases()
     rows = []
-    for number in reversed(registry.numbers()):
+    numbers = registry.numbers()[::-1]
+    chosen = newest(numbers, limit, as_json=as_json)
+    for number in chosen:
         try:
             rows.append(_facts(registry.version(number, check=False), aliases))
         except DamagedVersionError as error:
@@ -36,10 +39,12 @@ def list_models(problem: ProblemName = None, as_json: Json = False) -> None:
             talk.print(told, style="red", markup=False, soft_wrap=True)
     if as_json:
         print_json(rows)
-    elif rows:
+        return
+    if rows:
         cells = [[f"{v:.4f}" if isinstance(v, float) else v for v in row.values()] for row in rows]
         table([name.replace("_", " ") for name in rows[0]], cells, registry.name)
-    else:
+    tell_rest(len(numbers) - len(chosen))
+    if not numbers:
         what = f"{registry.name} has no versions yet"
         talk.print(machine.nothing_yet(what), markup=False, soft_wrap=True)
 
