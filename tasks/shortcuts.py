@@ -28,12 +28,14 @@ class Shortcut:
     """What the simplest statistics give away of the classes.
 
     accuracy: of a model on the statistics alone, each class counting the same. guessing: what chance gives.
-    relation: by statistic, the share of its variance (in ranks) that the class explains.
+    relation: by statistic, the share of its variance (in ranks) that the class explains. left_out: how many
+    classes have too few photos to be asked about.
     """
 
     accuracy: float
     guessing: float
     relation: dict[str, float]
+    left_out: int = 0
 
     @property
     def is_suspicious(self) -> bool:
@@ -47,6 +49,8 @@ class Shortcut:
             f"A small model that sees only these statistics, never the picture, is right in "
             f"{self.accuracy:.0%} of cases (guessing: {self.guessing:.0%}, each class counting the same)."
         )
+        if self.left_out:
+            said += f" Left out are classes of fewer than {_FOLDS} photos: {self.left_out}."
         if self.is_suspicious:
             return f"{said} **A classifier could be cheating**, most of all by {strongest}."
         return f"{said} The statistics alone give little away."
@@ -57,12 +61,13 @@ def shortcut(
 ) -> Shortcut | None:
     """What the statistics ([N] each) tell of the labels [N], cross-validated.
 
-    Returns None where a class has too few photos to tell.
+    Returns None where fewer than two classes have photos enough to tell.
     """
-    classes, counts = np.unique(labels, return_counts=True)
-    if len(classes) < 2 or counts.min() < _FOLDS:
+    found, counts = np.unique(labels, return_counts=True)
+    classes = found[counts >= _FOLDS]
+    if len(classes) < 2:
         return None
-    chosen = _sample(labels, seed)
+    chosen = _sample(labels, classes, seed)
     features = np.stack([values[chosen] for values in statistics.values()], 1)  # [M, S]
     truth = labels[chosen]
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
@@ -71,14 +76,14 @@ def shortcut(
         answers = cross_val_predict(model, features, truth, cv=folds)
     recalls = [float(np.mean(answers[truth == name] == name)) for name in classes]
     relation = {name: _explained(values[chosen], truth) for name, values in statistics.items()}
-    return Shortcut(float(np.mean(recalls)), 1 / len(classes), relation)
+    return Shortcut(float(np.mean(recalls)), 1 / len(classes), relation, len(found) - len(classes))
 
 
-def _sample(labels: NDArray[np.str_], seed: int) -> NDArray[np.int64]:
-    """Rows, of each class its share and five at least."""
+def _sample(labels: NDArray[np.str_], classes: NDArray[np.str_], seed: int) -> NDArray[np.int64]:
+    """Rows of these classes, of each its share and five at least."""
     rng = np.random.default_rng(seed)
     share = min(1.0, _MOST_ROWS / len(labels))
-    rows = [np.flatnonzero(labels == name) for name in np.unique(labels)]
+    rows = [np.flatnonzero(labels == name) for name in classes]
     taken = [rng.permutation(row)[: max(_FOLDS, round(len(row) * share))] for row in rows]
     return np.sort(np.concatenate(taken))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,21 @@ def test_too_few_photos_tell_nothing_about_cheating() -> None:
     statistics = {name: np.zeros(6, np.float32) for name in STATISTICS}
 
     assert shortcut(statistics, np.array(["cat"] * 3 + ["dog"] * 3)) is None
+
+
+def test_a_class_of_few_photos_does_not_hide_what_the_others_give_away() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.array(["cat", "dog"] * 100 + ["fox"] * 4)
+    statistics = {name: rng.normal(size=204).astype(np.float32) for name in STATISTICS}
+    statistics["brightness"] += np.where(labels == "cat", 3, 0).astype(np.float32)
+    told = shortcut(statistics, labels)
+    alone = shortcut({name: values[:200] for name, values in statistics.items()}, labels[:200])
+
+    assert told is not None
+    assert alone is not None
+    assert told == replace(alone, left_out=1)
+    assert "fewer than 5 photos: 1." in told.sentence
+    assert "Left out" not in alone.sentence
 
 
 def test_the_loneliest_photo_is_the_first_outlier() -> None:
