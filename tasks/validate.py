@@ -18,6 +18,7 @@ from pawloop.errors import DatasetError
 from pawloop.problem import Problem
 from tasks.intervals import holm
 from tasks.manifest import SIDES, STATISTICS, Dataset, Side
+from tasks.verdict import TWO_CLASSES
 
 Weight = Literal["error", "warn"]
 
@@ -26,6 +27,10 @@ _FEWEST_NEWCOMERS: Final = 20
 _NAME_IT: Final = ": where sources name sides, name this one, too"
 _TEACHES: Final = f"{_NAME_IT}; what people corrected only teaches"
 _NO_SIDE: Final[dict[Side, str]] = {"train": _NAME_IT, "validation": _TEACHES, "test": _TEACHES}
+_DEALT: Final = (
+    " of {}: chance deals the sides, by each photo's content; "
+    "some more photos, or a list that names sides, help"
+)
 _QUANTILES: Final = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
@@ -88,16 +93,23 @@ def _weight(problem: Problem, kind: str) -> Weight:
 
 def _enough(dataset: Dataset, problem: Problem) -> Iterator[Check]:
     counts, data = dataset.counts(), problem.data
+    lost = dataset.facts()["set_aside"].get(TWO_CLASSES, 0)
+    also = f"; {lost} files stand under two classes, see `pawloop data quarantine`" if lost else ""
     for label in problem.classes:
-        got, asked = sum(counts[side][label] for side in SIDES), data.minimum_per_class
-        yield Check(
-            f'photos of "{label}"', f"at least {asked}", str(got), got >= asked, _weight(problem, "per-class")
-        )
+        total = sum(counts[side][label] for side in SIDES)
+        yield _at_least(f'photos of "{label}"', data.minimum_per_class, total, also, problem, "per-class")
         for side in SIDES:
-            got, asked = counts[side][label], data.minimum_per_side
-            name = f'{side} photos of "{label}"'
-            hint = "" if any(counts[side].values()) else _NO_SIDE[side]
-            yield Check(name, f"at least {asked}", f"{got}{hint}", got >= asked, _weight(problem, "per-side"))
+            hint = _NO_SIDE[side]
+            if any(counts[side].values()):
+                hint = _DEALT.format(total) if total >= data.minimum_per_class else ""
+            name, got = f'{side} photos of "{label}"', counts[side][label]
+            yield _at_least(name, data.minimum_per_side, got, hint + also, problem, "per-side")
+
+
+def _at_least(name: str, asked: int, got: int, hint: str, problem: Problem, kind: str) -> Check:
+    """hint: what is told beside a number that is too small."""
+    told = str(got) if got >= asked else f"{got}{hint}"
+    return Check(name, f"at least {asked}", told, got >= asked, _weight(problem, kind))
 
 
 def _balance(dataset: Dataset, problem: Problem) -> Check:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,22 @@ def test_a_class_of_one_photo_ends_the_run_before_anything_learns(tmp_path: Path
     about = problem(album(folder, ("dog",), each=1, seed=500))
 
     with pytest.raises(DatasetError, match='photos of "dog": asked at least 20, got 1'):
+        require(validate(made(about, tmp_path / "store"), about, None))
+
+
+def test_a_side_that_chance_gave_too_few_photos_of_a_class_says_what_helps(tmp_path: Path) -> None:
+    about = problem(album(tmp_path / "photos", each=40), minimum_per_side=12)
+    told = failed(validate(made(about, tmp_path / "store"), about, None))
+    [check] = [check for name, check in told.items() if name == 'test photos of "cat"']
+    assert re.match(r"\d+ of 40: chance deals the sides", check.got)
+
+
+def test_photos_that_stand_under_two_classes_are_told_where_a_class_lacks_photos(tmp_path: Path) -> None:
+    folder = album(tmp_path / "photos", each=40)
+    for path in sorted((folder / "cat").iterdir())[:30]:
+        shutil.copy(path, folder / "dog" / f"again-{path.name}")
+    about = problem(folder)
+    with pytest.raises(DatasetError, match=r'photos of "cat": .*got 10; 60 files stand under two classes'):
         require(validate(made(about, tmp_path / "store"), about, None))
 
 
