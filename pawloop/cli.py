@@ -21,6 +21,7 @@ import typer
 from pawloop import directly, running
 from pawloop import problem as problems
 from pawloop import settings as machine
+from pawloop.addresses import public
 from pawloop.cli_data import data
 from pawloop.cli_experiments import experiments
 from pawloop.cli_models import models
@@ -323,7 +324,7 @@ def _take(photos: str, name: str) -> None:
     """Make photos the problem of this folder: a problem file, and its name in `.env`."""
     from tasks.formulate import formulate
 
-    name = problems.slug(name or expanded(photos).resolve().stem)
+    name = problems.slug(name or expanded(public(photos)).resolve().stem)
     path = formulate(name, photos, machine.load().store.resolve())
     file = Path(".env")
     kept = file.read_text(encoding="utf-8").splitlines() if file.exists() else []

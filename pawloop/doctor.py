@@ -23,6 +23,7 @@ from sqlalchemy.exc import ArgumentError
 from pawloop import durable, running
 from pawloop import problem as problems
 from pawloop import settings as machine
+from pawloop.addresses import public, public_text
 from pawloop.errors import JournalError, PawloopError, nearest
 from pawloop.in_service import old_costs
 from pawloop.journal import Journal
@@ -109,13 +110,13 @@ def _sources(settings: Settings) -> Iterator[Finding]:
             yield Finding("bad", f"{key} is no setting, so nobody reads it{nearest(key.upper(), known)}")
 
 
-def _shown(name: str, value: object) -> object:
+def _shown(name: str, value: object) -> str:
     if name == "admin_token" and value:
         return "(set)"
     if name == "journal" and "://" in str(value):
         with contextlib.suppress(ArgumentError, ValueError):
             return make_url(str(value)).render_as_string(hide_password=True)
-    return value
+    return public_text(str(value))
 
 
 def _store(settings: Settings) -> Iterator[Finding]:
@@ -191,7 +192,7 @@ def _problem(settings: Settings, wanted: str) -> tuple[list[Finding], str | None
 def _photos(problem: Problem) -> Iterator[Finding]:
     for source in problem.data.sources:
         if not is_path(source):
-            yield Finding("told", f"photos from {source}")
+            yield Finding("told", f"photos from {public(source)}")
         elif expanded(source).exists():
             yield Finding("good", f"photos in {source}")
         else:
@@ -233,9 +234,10 @@ def _costs(settings: Settings, wanted: str) -> Iterator[Finding]:
 def _servers(settings: Settings) -> Iterator[Finding]:
     prefect = f"http://127.0.0.1:{settings.prefect_port}/api/health"
     serving = f"{settings.server_url or settings.own_url}/readyz"
-    for name, url in (("Prefect server", prefect), ("inference server", serving)):
+    for name, address in (("Prefect server", prefect), ("inference server", serving)):
+        url = public(address)
         try:
-            answer = httpx.get(url, timeout=2.0)
+            answer = httpx.get(address, timeout=2.0)
         except httpx.InvalidURL as error:
             yield Finding("bad", f"{name}: {url} is no address ({error}); correct PAWLOOP_HOST")
             continue

@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from pawloop.addresses import public_text
 from pawloop.decision import Costs
 from pawloop.errors import ProblemFileError, nearest
 from pawloop.paths import expanded
@@ -221,8 +222,8 @@ def _value(item: Any) -> str:  # Any: as above
 
 
 def _toml(value: object) -> str:
-    """A value about as a problem file has it."""
-    return json.dumps(value, ensure_ascii=False, default=str)
+    """A value about as a problem file has it, its addresses without their keys."""
+    return public_text(json.dumps(value, ensure_ascii=False, default=str))
 
 
 def _known_keys(sections: list[str]) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from pawloop.addresses import public
 from pawloop.errors import SourceError
 from pawloop.paths import expanded
 from pawloop.problem import Problem
@@ -36,10 +37,10 @@ def require_allowed(source: str, places: Sequence[str]) -> None:
     scheme = source.partition("://")[0]
     if scheme in NAMED_SOURCES or any(_is_below(source, place) for place in places):
         return
-    said = ", ".join(places) or "none"
+    said = ", ".join(map(public, places)) or "none"
     raise SourceError(
-        f"{source}: this machine's operator does not allow this source (allowed: {said}); take another, or "
-        "name it in PAWLOOP_ALLOWED_SOURCES"
+        f"{public(source)}: this machine's operator does not allow this source (allowed: {said}); take "
+        "another, or name it in PAWLOOP_ALLOWED_SOURCES"
     )
 
 

@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pawloop import durable
+from pawloop.addresses import public, public_text
 from pawloop.errors import PhotoError, SourceError
 from pawloop.image import photo_id
 from pawloop.problem import Problem
@@ -77,7 +78,7 @@ def collect(problem: Problem, store: Path, on_progress: Progress | None = None) 
     with store_errors(store):
         path = growing(store, problem.name) / "found.parquet"
     listings = [(source, _listing(source, problem, store)) for source in problem.data.sources]
-    notes = [f"{source}: {note}" for source, listing in listings for note in listing.notes]
+    notes = [f"{public(source)}: {note}" for source, listing in listings for note in listing.notes]
     gathering = _Gathering(problem, store, sum(listing.count for _, listing in listings), on_progress)
     with (
         store_errors(store),
@@ -88,7 +89,7 @@ def collect(problem: Problem, store: Path, on_progress: Progress | None = None) 
             for rows in gathering.rows(source, listing):
                 writer.write_table(rows)
         notes += gathering.notes()
-        told = {"sources": list(problem.data.sources), "notes": notes}
+        told = {"sources": list(map(public, problem.data.sources)), "notes": notes}
         writer.add_key_value_metadata({"pawloop": json.dumps(told)})
     _require_classes(problem, gathering.classes, notes)
     return Found(path, sum(gathering.classes.values()), dict(gathering.classes), notes)
@@ -139,9 +140,9 @@ class _Gathering:
         lost = sum(map(len, self._unreadable.values())) - lost_before
         if lost > max(_FEW_LOST, listing.count * _LARGEST_LOST_SHARE):
             raise SourceError(
-                f"{source}: {lost} of {listing.count} files could not be read; is it still there, and may "
-                "this user read it? Nothing was lost: what could be read is remembered when you run again\n  "
-                + "\n  ".join(self.notes())
+                f"{public(source)}: {lost} of {listing.count} files could not be read; is it still there, "
+                "and may this user read it? Nothing was lost: what could be read is remembered when you run "
+                "again\n  " + "\n  ".join(self.notes())
             )
 
     def notes(self) -> list[str]:
@@ -180,7 +181,7 @@ class _Gathering:
                 return f"more than {_LARGEST_BYTES >> 20} MiB is no photo"
             content = offer.read()
         except (OSError, ValueError) as error:  # of a name that no file can have
-            return getattr(error, "strerror", None) or str(error)
+            return public_text(getattr(error, "strerror", None) or str(error))
         id = photo_id(content)
         if offer.path is not None and not self._copies:
             location, stored = location_of(Path(offer.path), self._store), id
@@ -218,7 +219,7 @@ class _Gathering:
         columns = {
             **{name: taken[name] for name in TAKEN.names},
             "label": labels,
-            "source": pa.repeat(pa.scalar(source), len(offers)),
+            "source": pa.repeat(pa.scalar(public(source)), len(offers)),
             "name": [printable(offer.name) for offer in offers],
             "side": [offer.side for offer in offers],
             "group": [offer.group for offer in offers],
@@ -252,7 +253,7 @@ def _require_classes(problem: Problem, found: Counter[str], notes: list[str]) ->
         return
     present = [f'"{name}"' for name in problem.classes if found[name]]
     absent = ", ".join(f'"{name}"' for name in missing)
-    place = ", ".join(problem.data.sources)
+    place = ", ".join(map(public, problem.data.sources))
     said = "".join(f"\n  {note}" for note in notes[:_NOTES_SHOWN])
     if not present:
         raise SourceError(

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pawloop import durable
+from pawloop.addresses import public
 from pawloop.problem import Problem
 from tasks import verdict
 from tasks.doubted import doubted
@@ -81,7 +82,7 @@ def _measure_news(table: pa.Table, store: Path, memory: Memory, on_progress: Pro
 
 def _past(store: Path, problem: Problem, rules: verdict.Rules) -> Past:
     """What the newest version of these sources holds, and the labels doubted by it or before it."""
-    chosen = comparable(versions(store, problem.name), problem.data.sources)
+    chosen = comparable(versions(store, problem.name), set(map(public, problem.data.sources)))
     if chosen is None:
         return Past()
     last = Dataset.open(store, problem.name, chosen.id)

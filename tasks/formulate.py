@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pawloop import durable
 from pawloop import problem as problems
+from pawloop.addresses import public
 from pawloop.errors import ProblemFileError, SourceError
 from pawloop.paths import expanded
 from pawloop.sections import Train, is_path
@@ -93,12 +94,12 @@ def _classes(source: str, store: Path) -> list[str]:
     if len(found) < 2:
         have = f'only one class, "{found[0]}", was' if found else "no folder with photos was"
         raise SourceError(
-            f"{source}: {have} found; a classifier needs two or more folders, one a class, "
+            f"{public(source)}: {have} found; a classifier needs two or more folders, one a class, "
             "such as photos/cat/1.jpg and photos/dog/1.jpg"
         )
     for label in found:
         if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in label):
-            raise SourceError(f"{source}: the name of the folder {label!r} is no text; rename it")
+            raise SourceError(f"{public(source)}: the name of the folder {label!r} is no text; rename it")
     return found
 
 

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pawloop import durable
+from pawloop.addresses import public
 from pawloop.errors import DamagedFileError, DatasetError
 from tasks.place import read_photo
 
@@ -112,7 +113,8 @@ class Dataset:
             raise DatasetError(str(error)) from None
         except OSError as error:
             raise DatasetError(f"{path}: cannot be read: {error.strerror}") from None
-        return facts
+        # Versions of before name sources whole.
+        return {**facts, "sources": [public(source) for source in facts.get("sources", ())]}
 
     @property
     def found_at(self) -> datetime:

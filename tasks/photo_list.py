@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pawloop.addresses import public
 from pawloop.errors import SourceError, nearest
 from pawloop.paths import expanded
 from pawloop.sections import same_form
@@ -51,13 +52,14 @@ def listing(source: str, classes: Sequence[str], store: Path) -> Listing:
     """
     path = remote.fetched(source, store) if "://" in source else expanded(source)
     base = source.rpartition("/")[0] if "://" in source else os.path.abspath(path.parent)  # noqa: PTH100
-    lines = _lines(path, source)
+    told = public(source)
+    lines = _lines(path, told)
     if not lines:
-        raise SourceError(f"{source}: the list is empty; give it a line a photo")
+        raise SourceError(f"{told}: the list is empty; give it a line a photo")
     strangers = Counter(line.label for line in lines if line.label and same_form(line.label) not in classes)
     chosen = [line for line in lines if line.label not in strangers]
-    remote.require_known((_joined(base, line.place) for line in chosen), source)
-    offers = (_offer(source, base, line) for line in chosen)
+    remote.require_known((_joined(base, line.place) for line in chosen), told)
+    offers = (_offer(told, base, line) for line in chosen)
     is_remote = any("://" in _joined(base, line.place) for line in chosen)
     notes = [
         f'the class "{label}" ({count} photos) is no class of the problem and was left out'

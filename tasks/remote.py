@@ -19,6 +19,7 @@ import fsspec
 from aiohttp import ClientError
 
 from pawloop import durable
+from pawloop.addresses import public, public_text
 from pawloop.errors import SourceError
 from tasks import archive
 from tasks.fetch import fetch
@@ -58,7 +59,8 @@ def listing(source: str, classes: Sequence[str], _store: Path) -> Listing:
     names = {plain(path.removeprefix(root).lstrip("/")): info for path, info in sorted(found.items())}
     if not names:
         raise SourceError(
-            f"{source}: nothing lies there; check the address, or put photos there, one folder a class"
+            f"{public(source)}: nothing lies there; check the address, or put photos there, one "
+            "folder a class"
         )
     photos, notes = placed(names, classes)
     offers = (
@@ -151,17 +153,18 @@ def _read(files: Any, path: str) -> bytes:  # Any: fsspec has no types
 
 @contextmanager
 def _translated(source: str) -> Iterator[None]:
+    told = public(source)
     try:
         yield
     except FileNotFoundError:
-        raise SourceError(f"{source}: there is nothing at this address; correct [data] sources") from None
+        raise SourceError(f"{told}: there is nothing at this address; correct [data] sources") from None
     except ImportError as error:
-        raise SourceError(f"{source}: {error}; install that package") from None
+        raise SourceError(f"{told}: {error}; install that package") from None
     except ValueError as error:  # a protocol that fsspec does not know
-        raise SourceError(f"{source}: {error}; correct [data] sources") from None
+        raise SourceError(f"{told}: {public_text(str(error))}; correct [data] sources") from None
     except (OSError, ClientError) as error:
         if isinstance(error, OSError) and error.errno in _OUR_DISK:
             raise
         raise SourceError(
-            f"{source}: cannot be reached: {error}; check address, network and rights"
+            f"{told}: cannot be reached: {public_text(str(error))}; check address, network and rights"
         ) from None

@@ -360,6 +360,17 @@ def test_doctor_prints_no_password(shell: Shell) -> None:
     assert "topsecret" not in said
 
 
+def test_doctor_shows_sources_and_servers_without_their_keys(shell: Shell) -> None:
+    text = shell.problem.read_text().replace("sample://pets", "https://me:topsecret@host/x.zip?key=topsecret")
+    shell.problem.write_text(text)
+    shell.environment["PAWLOOP_SERVER_URL"] = "http://me:topsecret@127.0.0.1:1"
+    shell.environment["PAWLOOP_ALLOWED_SOURCES"] = "https://me:topsecret@host"
+    said = shell.run("doctor").stdout
+    assert "photos from https://host/x.zip" in said
+    assert "PAWLOOP_ALLOWED_SOURCES = https://host (from environment)" in said
+    assert "topsecret" not in said
+
+
 def test_json_is_json_and_lines_are_lines_whatever_a_terminal_would_like(shell: Shell) -> None:
     published.champion(shell.folder / "store")
     shell.environment |= {"FORCE_COLOR": "1", "TTY_COMPATIBLE": "1"}

@@ -41,6 +41,14 @@ def test_other_sources_are_refused(source: str, tmp_path: Path) -> None:
         require_allowed(source.format(home=tmp_path), places)
 
 
+def test_a_refusal_shows_no_key() -> None:
+    with pytest.raises(SourceError) as caught:
+        require_allowed("https://me:s3cret@host/x.zip?key=s3cret", ["https://me:s3cret@host.example"])
+
+    assert "https://host/x.zip" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
 def test_by_default_every_folder_of_this_machine_is_allowed_and_no_other_machine(tmp_path: Path) -> None:
     places = Settings(_env_file=None).allowed_places
 

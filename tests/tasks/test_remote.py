@@ -16,6 +16,7 @@ from pawloop.errors import SourceError
 from tasks import collect as collecting
 from tasks import remote
 from tasks.collect import collect
+from tasks.manifest import versions
 from tasks.take_out import take_out
 from tests.tasks.albums import album, made, photo, problem
 from tests.tasks.test_archive import MEMBERS, zipped
@@ -99,6 +100,49 @@ def test_a_list_of_urls_is_read_and_what_cannot_be_had_is_told(
 
     assert found.photo_count == 5
     assert any("cat/gone.jpg" in note for note in found.notes)
+
+
+def test_keys_in_an_address_are_used_and_shown_nowhere(website: tuple[str, Path], tmp_path: Path) -> None:
+    address, folder = website
+    zipped(folder / "pets.zip", {**MEMBERS, "pets/cat/broken.jpg": b"no photo"})
+    secret = address.replace("://", "://me:s3cret@") + "/pets.zip?X-Amz-Signature=SIGNED"
+    about = problem(secret, tmp_path / "more")
+    album(tmp_path / "more", each=2)
+
+    dataset = made(about, tmp_path / "store")
+
+    facts, rows = dataset.facts(), dataset.rows(["source", "reason"])
+    assert facts["sources"] == [f"{address}/pets.zip", str(tmp_path / "more")]
+    assert set(rows["source"].to_pylist()) == set(facts["sources"])
+    for said in (facts, rows.to_pylist(), (dataset.folder / "version.json").read_text()):
+        assert "s3cret" not in str(said)
+        assert "SIGNED" not in str(said)
+
+
+def test_keys_in_an_address_stand_in_no_error(
+    website: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    address = website[0].replace("://", "://me:s3cret@")
+
+    for source in (f"{address}/no.zip?key=SIGNED", f"{address}/no.csv?key=SIGNED", "gopher://me:s3cret@pets"):
+        with pytest.raises(SourceError) as caught:
+            collect(problem(source), tmp_path)
+        assert "s3cret" not in str(caught.value)
+        assert "SIGNED" not in str(caught.value)
+
+
+def test_photos_found_anew_under_another_key_are_those_of_before(
+    website: tuple[str, Path], tmp_path: Path
+) -> None:
+    address, folder = website
+    zipped(folder / "pets.zip", MEMBERS)
+
+    first = made(problem(f"{address}/pets.zip?key=1"), tmp_path)
+    again = made(problem(f"{address}/pets.zip?key=2"), tmp_path)
+
+    assert again.id == first.id
+    assert versions(tmp_path, "test") == [first]
 
 
 def test_a_network_that_fails_now_and_then_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
