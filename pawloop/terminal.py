@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -17,8 +17,18 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-talk = Console(stderr=True, highlight=False, emoji=False)
-out = Console(highlight=False, emoji=False)
+from pawloop.printable import printable, printable_lines
+
+
+class _Console(Console):
+    """Prints text without what would command a terminal, since names of files may hold it."""
+
+    def print(self, *objects: Any, **options: Any) -> None:  # Any: as Console has it
+        super().print(*(printable_lines(o) if isinstance(o, str) else o for o in objects), **options)
+
+
+talk = _Console(stderr=True, highlight=False, emoji=False)
+out = _Console(highlight=False, emoji=False)
 _TO_COPY = ("run", "version", "id")  # what other commands ask for stands whole, however narrow the terminal
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -44,13 +54,14 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str) 
         return
     if not sys.stdout.isatty():
         for row in (columns, *rows):
-            typer.echo("\t".join(map(str, row)))
+            typer.echo("\t".join(printable(str(cell)) for cell in row))
         return
     drawn = Table(title=Text(title))
     for column in columns:
         drawn.add_column(Text(column), no_wrap=column in _TO_COPY, overflow="fold")
     for row in rows:
-        drawn.add_row(*(Text(str(cell)) for cell in row))  # a class may be called "[red]", which is markup
+        # a class may be called "[red]", which is markup
+        drawn.add_row(*(Text(printable_lines(str(cell))) for cell in row))
     out.print(drawn)
 
 

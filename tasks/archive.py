@@ -20,8 +20,9 @@ from typing import Final, NamedTuple
 
 from pawloop.errors import SourceError
 from pawloop.paths import expanded
+from pawloop.printable import printable
 from tasks import seen
-from tasks.layout import folders, placed, printable
+from tasks.layout import folders, placed
 from tasks.offer import Listing, Offer
 
 ZIPS: Final = (".zip",)

@@ -15,6 +15,7 @@ Numbers = Mapping[str, Any]  # Any: numbers, intervals and tables as the card ho
 
 _MARK = {True: "✅ yes", False: "❌ no", None: "⚠️ told only"}
 _MOST_COSTS = 10
+_MARKUP = str.maketrans({"\\": r"\\", "|": r"\|", "[": r"\[", "]": r"\]", "<": "&lt;", "\n": " "})
 _MOST_ROWS = 60  # of one table, so that the card of a thousand classes stays a page
 
 
@@ -26,16 +27,16 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return text + (f"\n\n{more} more are in `card.json`." if more > 0 else "")
 
 
-def plain(cell: object) -> str:
-    """A cell of a Markdown table, with what would break it escaped."""
-    return str(cell).replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+def plain(said: object) -> str:
+    """Words that others chose, on one line of Markdown: no table, link, picture or tag begins in them."""
+    return str(said).translate(_MARKUP)
 
 
 def verdict_markdown(verdict: Verdict) -> str:
     """The gate's verdict: a sentence and a line a bar."""
     rows = [(bar.name, bar.asked, bar.got, _MARK[bar.passed]) for bar in verdict.bars]
-    text = f"**{verdict.summary}**\n\n" + table(("bar", "asked", "got", "passed"), rows)
-    return text + (f"\n\nA person overruled it: {verdict.despite}" if verdict.despite else "")
+    text = f"**{plain(verdict.summary)}**\n\n" + table(("bar", "asked", "got", "passed"), rows)
+    return text + (f"\n\nA person overruled it: {plain(verdict.despite)}" if verdict.despite else "")
 
 
 def shadow_markdown(verdict: Verdict | None) -> str:
@@ -117,7 +118,7 @@ def card_markdown(card: Card) -> str:
     float32 = card.metrics["float32"]
     sections = {
         "What it is for": card.purpose or f"Tells {', '.join(card.classes)} apart.",
-        "Limits": "\n".join(f"- {limit}" for limit in card.limits),
+        "Limits": "\n".join(f"- {plain(limit)}" for limit in card.limits),
         "How good it is": f"{metrics_markdown(card)}\n\n### By class\n\n{classes_markdown(float32)}",
         "By kind of photo": slices_markdown(float32),
         "When photos are harmed": robustness_markdown(float32),

@@ -26,9 +26,9 @@ from pawloop import durable
 from pawloop.addresses import public, public_text
 from pawloop.errors import PhotoError, SourceError
 from pawloop.image import photo_id
+from pawloop.printable import printable
 from pawloop.problem import Problem
 from tasks import photos, sources
-from tasks.layout import printable
 from tasks.offer import Listing, Offer
 from tasks.place import location_of
 from tasks.seen import TAKEN, Seen

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +20,7 @@ from pawloop import durable
 from pawloop.problem import Problem
 from tasks import charts, doubts, history, report, sheets
 from tasks.atlas import atlas
+from tasks.cardtext import plain
 from tasks.manifest import KEPT, SIDES, STATISTICS, Dataset
 from tasks.report import Section
 from tasks.shortcuts import Shortcut, shortcut
@@ -165,14 +165,14 @@ def _markdown(
         f"# Photos {dataset.id}",
         report.markdown_table(*_count_table(dataset, problem)),
         "Set aside: " + (", ".join(f"{count:,} {reason}" for reason, count in aside.items()) or "none") + ".",
-        *(f"- {note}" for note in dataset.facts()["notes"][:10]),
+        *(f"- {plain(note)}" for note in dataset.facts()["notes"][:10]),
         finding.sentence if finding else "",
         f"![Each statistic by class]({curves})",
     ]
     for label in problem.classes[:_SUMMARY_CLASSES]:
         places = _places(kept.filter(pc.equal(kept["label"], label)).slice(0, 12))
         url = sheets.png_url(sheets.sheet(dataset, places, 64, 12))
-        parts.append(f"**{escape(label)}**\n\n![{escape(label)}]({url})")
+        parts.append(f"**{plain(label)}**\n\n![{plain(label)}]({url})")
         if sum(len(part.encode()) + 2 for part in parts) > _SUMMARY_BYTES:
             parts.pop()
             break

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pawloop import settings
 from pawloop.errors import JournalError, SourceError
 from pawloop.journal import Journal, Labelled, by_photo
+from pawloop.printable import printable
 from pawloop.sections import same_form
 from tasks.manifest import Side
 from tasks.offer import Listing, Offer
@@ -36,7 +37,7 @@ def listing(source: str, classes: Sequence[str], store: Path) -> Listing:
     counts = Counter(same_form(one.label.label) for one in found)
     names = sorted(counts)
     others = [name for name in names if name not in classes]
-    notes += [f'{counts[name]} labelled "{name}", which is no class' for name in others]
+    notes += [f'{counts[name]} labelled "{printable(name)}", which is no class' for name in others]
     offers = (_offer(one, store / "photos" / "journal") for one in kept)
     return Listing(source, names, len(kept), offers, notes)
 

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from pawloop.errors import nearest
 from pawloop.image import SUFFIXES
+from pawloop.printable import printable
 from pawloop.sections import same_form
 from tasks.manifest import Side
 
@@ -90,11 +91,6 @@ def is_photo(name: str) -> bool:
 def is_litter(parts: Sequence[str]) -> bool:
     """Whether a file is hidden, or what systems leave behind in folders."""
     return any(part[:1] == "." or part.lower() in _LITTER for part in parts)
-
-
-def printable(name: str) -> str:
-    """A name for people, also where its encoding is broken."""
-    return name.encode("utf-8", "backslashreplace").decode()
 
 
 Shelf = tuple[str, ...]  # the folders that a file lies in, from the source down

@@ -20,9 +20,10 @@ import pyarrow.parquet as pq
 from pawloop.addresses import public
 from pawloop.errors import SourceError, nearest
 from pawloop.paths import expanded
+from pawloop.printable import printable
 from pawloop.sections import same_form
 from tasks import remote, seen
-from tasks.layout import printable, side_named
+from tasks.layout import side_named
 from tasks.manifest import Side
 from tasks.offer import Listing, Offer
 from tasks.place import path_of
@@ -62,7 +63,7 @@ def listing(source: str, classes: Sequence[str], store: Path) -> Listing:
     offers = (_offer(told, base, line) for line in chosen)
     is_remote = any("://" in _joined(base, line.place) for line in chosen)
     notes = [
-        f'the class "{label}" ({count} photos) is no class of the problem and was left out'
+        f'the class "{printable(label)}" ({count} photos) is no class of the problem and was left out'
         f"{nearest(label, classes)}"
         for label, count in sorted(strangers.items())
     ]
@@ -138,7 +139,7 @@ def _columns(header: Sequence[str], source: str) -> list[int | None]:
     for what, number in zip(("place", "label"), found):
         if number is None:
             raise SourceError(
-                f"{source}: there is no column for a photo's {what}, only {', '.join(header)}; "
+                f"{source}: there is no column for a photo's {what}, only {printable(', '.join(header))}; "
                 f'name one of them "{_COLUMNS[what][0]}"'
             )
     return found
@@ -150,7 +151,7 @@ def _offer(source: str, base: str, line: Line) -> Offer:
     place = _joined(base, line.place)
     if "://" in base and not _is_elsewhere(base, place):
         raise SourceError(
-            f"{source}: {line.place}: a list from another machine may not name files of this one"
+            f"{source}: {printable(line.place)}: a list from another machine may not name files of this one"
         )
     if "://" in place and not place.startswith("file://"):
         return Offer(line.place, label, partial(remote.read, place), None, side=side, group=group)
@@ -173,9 +174,8 @@ def _side(source: str, line: Line) -> Side | None:
         return None
     side = side_named(line.side)
     if side is None:
-        raise SourceError(
-            f'{source}: {line.place}: "{line.side}" is no side; write train, validation or test'
-        )
+        place, said = printable(line.place), printable(line.side)
+        raise SourceError(f'{source}: {place}: "{said}" is no side; write train, validation or test')
     return side
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pawloop.card import Card
 from tasks import pictures, plots
-from tasks.cardtext import classes_markdown, metrics_markdown, slices_markdown, table, verdict_markdown
+from tasks.cardtext import classes_markdown, metrics_markdown, plain, slices_markdown, table, verdict_markdown
 from tasks.manifest import Dataset
 from tasks.mistakes import worst_in_slices
 from tasks.slices import slices
@@ -32,7 +32,7 @@ def retrain_report(
     sections = [
         f"# {title}: {card.verdict.outcome}",
         verdict_markdown(card.verdict),
-        *[f"> {note}" for note in notes],
+        *[f"> {plain(note)}" for note in notes],
         f"## The challenger\n\n{card.backbone_because}\n\n{metrics_markdown(card)}",
         _rivals(rivals, judged),
         "## Candidates\n\n" + candidates(card.recipe["training"]),

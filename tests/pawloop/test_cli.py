@@ -241,6 +241,16 @@ def test_names_in_brackets_are_seen_on_a_terminal(
     assert "[a]" in said
 
 
+def test_a_name_commands_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "\x1b]0;owned\x07\x1b[31mbroken\x9b.jpg"
+    terminal.line(f"unreadable: {name}\nand more")
+    terminal.talk.print(name, markup=False)
+    terminal.table(("file",), [(name,)], "photos")
+    said = capsys.readouterr()
+    assert said.out.startswith("unreadable: \\x1b]0;owned\\x07\\x1b[31mbroken\\x9b.jpg\nand more\n")
+    assert not {"\x1b", "\x07", "\x9b"} & set(said.out + said.err)
+
+
 def test_doctor_tells_a_first_training_that_is_under_way(shell: Shell) -> None:
     name = problems.load(str(shell.problem)).name
     with durable.lock(running.run_lock(shell.folder / "store", name), "retrain run sleepy-tapir"):

@@ -111,7 +111,8 @@ def test_the_report_shows_curves_slices_harm_and_what_carried_the_mistakes(
     told: tuple[Card, Dataset, Judged],
 ) -> None:
     card, dataset, judged = told
-    page = retrain_report.retrain_report(card, judged, dataset, {}, [])
+    page = retrain_report.retrain_report(card, judged, dataset, {}, ["![x](http://evil.example/x.png)"])
+    assert r"> !\[x\](http://evil.example/x.png)" in page
     for heading in (
         "Each class against all others",
         "When photos are harmed",

@@ -56,6 +56,19 @@ def test_the_summary_is_small_and_its_pictures_are_inside(folder: Path, tmp_path
     assert "Set aside: 1 near duplicate, 1 unreadable." in summary
 
 
+def test_names_that_strangers_chose_fetch_no_picture_in_the_summary(folder: Path, tmp_path: Path) -> None:
+    evil = "![x](http://evil.example/beacon.png) <img src=x> \x1b[31m"
+    (tmp_path / "list.csv").write_text(f'path,label\nno.jpg,"{evil}"\n')
+    about = problem(folder, tmp_path / "list.csv", classes=("schöne <Katze>", "dog"))
+
+    summary = explore(made(about, tmp_path / "store"), about, None).markdown
+
+    assert "beacon.png" in summary
+    assert "![x]" not in summary
+    assert "<img" not in summary
+    assert "\x1b" not in summary
+
+
 def test_a_photo_that_vanished_does_not_keep_the_report_from_being_made(folder: Path, tmp_path: Path) -> None:
     about = problem(folder, classes=("schöne <Katze>", "dog"))
     dataset = made(about, tmp_path / "store")
