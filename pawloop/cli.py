@@ -332,7 +332,7 @@ def _take(photos: str, name: str) -> None:
     lines = [line for line in kept if not line.startswith(f"{setting}=")]
     from pawloop import durable
 
-    durable.write_bytes(file, "\n".join([*lines, f"{setting}={name}", ""]).encode())
+    durable.write_bytes(file, "\n".join([*lines, f"{setting}={name}", ""]).encode(), mode=0o600)
     os.environ.pop(setting, None)
     talk.print(f"Problem file {path}; .env now says {setting}={name}", markup=False, soft_wrap=True)
 

@@ -9,8 +9,8 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 import socket
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -20,16 +20,18 @@ from typing import Any, TextIO, TypeVar
 from pawloop.errors import BusyError, DamagedFileError
 
 _CHUNK_BYTES = 1 << 20
+_FOR_ALL = 0o666
 Formed = TypeVar("Formed")
 
 
-def write_bytes(path: Path, content: bytes | memoryview) -> None:
+def write_bytes(path: Path, content: bytes | memoryview, mode: int = _FOR_ALL) -> None:
     """Put `content` at `path` so that a reader sees the old file or the new one, never a part.
 
-    Makes missing folders. Raises OSError (full disk, no permission) with nothing changed.
+    mode: of a new file, less what the umask takes; one that is there keeps its own. Makes missing folders.
+    Raises OSError (full disk, no permission) with nothing changed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with aside(path) as draft:
+    with aside(path, mode) as draft:
         draft.write_bytes(content)
 
 
@@ -52,21 +54,24 @@ def read_json(path: Path, form: Callable[[Any], Formed], remedy: str) -> Formed:
 
 
 @contextmanager
-def aside(path: Path) -> Iterator[Path]:
+def aside(path: Path, mode: int = _FOR_ALL) -> Iterator[Path]:
     """A draft beside `path` that takes its place when the block ends well, and vanishes otherwise.
 
-    An OSError out of the block that names no file, as of a full disk, names `path`.
+    mode: as of `write_bytes`. An OSError out of the block that names no file, as of a full disk, names
+    `path`.
     """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.draft")
+    known = path.stat().st_mode & 0o777 if path.exists() else None
+    first = mode if known is None else known | 0o600  # so nobody reads a draft who may not read the file
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".draft", dir=path.parent)
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, first))
     except OSError as error:
         error.filename = str(path)  # not the draft's, which nobody asked for
         raise
-    os.close(handle)
-    draft = Path(name)
     try:
         yield draft
-        draft.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
+        if known is not None:
+            draft.chmod(known)
         sync(draft)
         draft.replace(path)
         sync(path.parent)

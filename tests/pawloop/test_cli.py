@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pawloop import durable, running, terminal
+from pawloop import cli, durable, running, terminal
 from pawloop import problem as problems
 from pawloop.settings import Settings
 from tests import published
@@ -457,6 +457,14 @@ def test_a_stack_that_may_not_start_leaves_the_folder_as_it_is(shell: Shell) -> 
     assert done.returncode == 1
     assert "held by `pawloop up`" in done.stderr
     assert sorted(shell.folder.iterdir()) == [*before, shell.folder / "store"]
+
+
+def test_a_new_file_of_settings_is_its_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tasks.formulate.formulate", lambda *_: tmp_path / "pets.toml")
+    cli._take("photos", "pets")
+    assert (tmp_path / ".env").read_text() == "PAWLOOP_PROBLEM=pets\n"
+    assert (tmp_path / ".env").stat().st_mode & 0o777 == 0o600
 
 
 def test_doctor_tells_that_the_champion_decides_by_other_costs(shell: Shell) -> None:

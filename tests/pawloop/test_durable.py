@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
 import signal
 import subprocess
@@ -59,6 +60,28 @@ def test_a_private_file_stays_private_when_it_is_written_anew(tmp_path: Path) ->
     path.chmod(0o600)
     durable.write_bytes(path, b"other")
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_that_nobody_may_write_keeps_that_when_it_is_written_anew(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    path.chmod(0o444)
+    durable.write_bytes(path, b"new")
+    assert path.stat().st_mode & 0o777 == 0o444
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o600), (0o027, 0o640), (0o022, 0o644), (0o002, 0o664)])
+def test_a_new_file_and_its_draft_are_as_private_as_the_umask_says(
+    tmp_path: Path, umask: int, mode: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        with durable.aside(tmp_path / "file") as draft:
+            draft.write_bytes(b"new")
+            assert draft.stat().st_mode & 0o777 == mode
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == mode
 
 
 def test_the_second_holder_is_told_who_the_first_is(tmp_path: Path) -> None:
