@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import lzma
 import os
+import re
 import stat
 import tarfile
 import zipfile
@@ -32,6 +33,7 @@ TARS: Final = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"
 _LARGEST_GROWTH: Final = 100
 _HARMLESS_BYTES: Final = 100 * 2**20
 _MOST_MEMBERS: Final = 5_000_000
+_DRIVE: Final = re.compile("[A-Za-z]:")  # of Windows, as in C:/x
 _DAMAGE: Final = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -135,7 +137,7 @@ def _safe(path: Path, size: int, members: Iterator[Member]) -> Iterator[Member]:
     for count, member in enumerate(members, start=1):
         name, parts = printable(member.name), member.name.replace("\\", "/").split("/")
         total += member.size
-        if member.name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in member.name:
+        if member.name.startswith(("/", "\\")) or ".." in parts or _DRIVE.match(name) or "\0" in member.name:
             raise SourceError(f'{path}: refused: "{name}" climbs out of the archive; pack it anew')
         if member.is_link:
             raise SourceError(f'{path}: refused: "{name}" is a link; pack it again with the files themselves')

@@ -83,7 +83,7 @@ def test_class_folders_of_a_mac_zip_match(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../cat/x.jpg", "/etc/x.jpg", "cat/../../x.jpg", "cat\\..\\..\\x.jpg", "C:/x.jpg"]
+    "name", ["../cat/x.jpg", "/etc/x.jpg", "cat/../../x.jpg", "cat\\..\\..\\x.jpg", "C:/x.jpg", "c:x.jpg"]
 )
 @pytest.mark.parametrize("pack", [zipped, tarred])
 def test_an_archive_with_a_path_that_climbs_out_is_refused(tmp_path: Path, pack: Packer, name: str) -> None:
@@ -92,6 +92,16 @@ def test_an_archive_with_a_path_that_climbs_out_is_refused(tmp_path: Path, pack:
 
     with pytest.raises(SourceError, match=r"refused: .* climbs out of the archive"):
         collect(problem(path), tmp_path / "store")
+
+
+@pytest.mark.parametrize("pack", [zipped, tarred])
+def test_a_class_folder_may_have_a_colon(tmp_path: Path, pack: Packer) -> None:
+    path = tmp_path / ("hands.zip" if pack is zipped else "hands.tar")
+    pack(path, {"Typ: A/1.jpg": photo(1), "Typ: B/2.jpg": photo(2)})
+
+    found = collect(problem(path, classes=("Typ: A", "Typ: B")), tmp_path / "store")
+
+    assert found.classes == {"Typ: A": 1, "Typ: B": 1}
 
 
 def test_a_zip_with_a_link_is_refused(tmp_path: Path) -> None:
