@@ -28,6 +28,7 @@ from pawloop.errors import JournalError, PawloopError, nearest
 from pawloop.in_service import old_costs
 from pawloop.journal import Journal
 from pawloop.paths import expanded
+from pawloop.printable import some_of
 from pawloop.problem import Problem
 from pawloop.registry import Registry, names
 from pawloop.sections import is_path
@@ -185,7 +186,7 @@ def _problem(settings: Settings, wanted: str) -> tuple[list[Finding], str | None
         problem = problems.load(wanted)
     except PawloopError as error:
         return [Finding("bad", str(error))], wanted if is_known else None
-    good = Finding("good", f"problem {problem.name}: {', '.join(problem.classes)}")
+    good = Finding("good", f"problem {problem.name}: {some_of(problem.classes)}")
     return [good, *_photos(problem)], problem.name
 
 

@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pawloop.card import Card, Verdict
+from pawloop.printable import some_of
 
 Numbers = Mapping[str, Any]  # Any: numbers, intervals and tables as the card holds them
 
 _MARK = {True: "✅ yes", False: "❌ no", None: "⚠️ told only"}
 _MOST_COSTS = 10
+_MOST_CONFUSED = 15
 _MARKUP = str.maketrans({"\\": r"\\", "|": r"\|", "[": r"\[", "]": r"\]", "<": "&lt;", "\n": " "})
 _MOST_ROWS = 60  # of one table, so that the card of a thousand classes stays a page
 
@@ -71,6 +73,24 @@ def classes_markdown(metrics: Numbers) -> str:
     return table(("class", "test photos", "precision", "recall", "ROC area", "average precision"), rows)
 
 
+def confused_markdown(metrics: Numbers, classes: Sequence[str]) -> str:
+    """The pairs of classes that are confused most often; empty for two classes, or where there are none."""
+    counts = metrics["confusion"]
+    pairs = [
+        (count, true, answered)
+        for true, row in enumerate(counts)
+        for answered, count in enumerate(row)
+        if count and true != answered
+    ]
+    if not pairs or len(classes) < 3:
+        return ""
+    rows = [
+        (classes[true], classes[answered], count, f"{count / sum(counts[true]):.0%}")
+        for count, true, answered in sorted(pairs, key=lambda one: -one[0])[:_MOST_CONFUSED]
+    ]
+    return table(("class", "answered", "test photos", "of the class"), rows)
+
+
 def slices_markdown(metrics: Numbers) -> str:
     """Accuracy and expected cost of each kind of photo, the worst first; empty for an older card."""
     rows = [
@@ -117,9 +137,10 @@ def card_markdown(card: Card) -> str:
     title = f"{card.name}, version {card.version}" if card.version else f"{card.name}, candidate"
     float32 = card.metrics["float32"]
     sections = {
-        "What it is for": card.purpose or f"Tells {', '.join(card.classes)} apart.",
+        "What it is for": card.purpose or f"Tells {some_of(card.classes)} apart.",
         "Limits": "\n".join(f"- {plain(limit)}" for limit in card.limits),
         "How good it is": f"{metrics_markdown(card)}\n\n### By class\n\n{classes_markdown(float32)}",
+        "Which classes it takes for others": confused_markdown(float32, card.classes),
         "By kind of photo": slices_markdown(float32),
         "When photos are harmed": robustness_markdown(float32),
         "The gate's verdict": verdict_markdown(card.verdict),
@@ -158,12 +179,12 @@ def _with_interval(numbers: Numbers, name: str, digits: int) -> str:
 
 def _data(card: Card) -> str:
     sources = [(f"`{s}`", card.dataset.licences.get(s, "not stated")) for s in card.dataset.sources]
-    counts = [(side, *(n[c] for c in card.classes)) for side, n in card.dataset.counts.items()]
+    counts = [(name, *(side[name] for side in card.dataset.counts.values())) for name in card.classes]
     return (
         f"Dataset version `{card.dataset.id}`, a hash of its photos, classes and sides.\n\n"
         + table(("source", "licence"), sources)
         + "\n\n"
-        + table(("photos", *card.classes), counts)
+        + table(("photos", *card.dataset.counts), counts)
     )
 
 

@@ -26,7 +26,7 @@ from pawloop import durable
 from pawloop.addresses import public, public_text
 from pawloop.errors import PhotoError, SourceError
 from pawloop.image import photo_id
-from pawloop.printable import printable
+from pawloop.printable import printable, some_of
 from pawloop.problem import Problem
 from tasks import photos, sources
 from tasks.offer import Listing, Offer
@@ -258,7 +258,7 @@ def _require_classes(problem: Problem, found: Counter[str], notes: list[str]) ->
     if not present:
         raise SourceError(
             f"{place}: no photo of any class was found; put photos into one folder a class, named "
-            f"{', '.join(problem.classes)}, or correct `classes` in the problem file{said}"
+            f"{some_of(problem.classes)}, or correct `classes` in the problem file{said}"
         )
     raise SourceError(
         f"{place}: only {', '.join(present)} found, no photo of {absent}; add photos in a folder of that "

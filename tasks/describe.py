@@ -13,6 +13,7 @@ from pawloop import card as cards
 from pawloop import durable
 from pawloop.card import Card, Variant, Verdict
 from pawloop.errors import DatasetError
+from pawloop.printable import some_of
 from pawloop.problem import Problem
 from tasks.candidate import Candidate
 from tasks.licences import licences
@@ -86,7 +87,7 @@ def describe(
 def limits(problem: Problem, judged: Judged) -> Iterator[str]:
     """What its users must know, as far as the test photos told."""
     low, _ = judged.evaluation.accuracy_interval
-    yield f"Made for photos of {', '.join(problem.classes)}. Most others are told to be unfamiliar, not all."
+    yield f"Made for photos of {some_of(problem.classes)}. Most others are told to be unfamiliar, not all."
     yield (
         f"Judged on {judged.evaluation.photos} photos of the same sources; with 95 % confidence its "
         f"accuracy on such photos is at least {low:.3f}. Other cameras and places may differ."
@@ -138,7 +139,7 @@ def _fragile(found: Robustness) -> Iterator[str]:
 
 def _purpose(problem: Problem) -> str:
     return (
-        f"Says of one photo at a time whether it shows {' or '.join(problem.classes)}, for photos like those "
-        "of its sources, and asks a person where a mistake would be dearer than the question. Not meant for "
-        "other kinds of photos, nor where nobody can be asked."
+        f"Says of one photo at a time whether it shows {some_of(problem.classes, ' or ')}, for photos like "
+        "those of its sources, and asks a person where a mistake would be dearer than the question. Not "
+        "meant for other kinds of photos, nor where nobody can be asked."
     )

@@ -10,7 +10,15 @@ from typing import Any
 
 from pawloop.card import Card
 from tasks import pictures, plots
-from tasks.cardtext import classes_markdown, metrics_markdown, plain, slices_markdown, table, verdict_markdown
+from tasks.cardtext import (
+    classes_markdown,
+    confused_markdown,
+    metrics_markdown,
+    plain,
+    slices_markdown,
+    table,
+    verdict_markdown,
+)
 from tasks.manifest import Dataset
 from tasks.mistakes import worst_in_slices
 from tasks.slices import slices
@@ -37,6 +45,7 @@ def retrain_report(
         _rivals(rivals, judged),
         "## Candidates\n\n" + candidates(card.recipe["training"]),
         "## By class\n\n" + classes_markdown(card.metrics["float32"]),
+        _confused(card),
         "## By kind of photo\n\n" + slices_markdown(card.metrics["float32"]),
     ]
     text = "\n\n".join(section for section in sections if section)
@@ -75,6 +84,11 @@ def candidates(training: Mapping[str, Any]) -> str:  # Any: names and numbers
         "seconds",
     )
     return table(header, rows) + (f"\n\n{training['note']}" if training["note"] else "")
+
+
+def _confused(card: Card) -> str:
+    said = confused_markdown(card.metrics["float32"], card.classes)
+    return said and f"## Which classes it takes for others\n\n{said}"
 
 
 def _penalties(training: Mapping[str, Any]) -> Sequence[Mapping[str, float]]:  # Any: as above

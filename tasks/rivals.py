@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pawloop.decision import Costs, incurred
 from pawloop.errors import DatasetError, PawloopError
 from pawloop.in_service import old_costs
+from pawloop.printable import some_of
 from pawloop.problem import Problem
 from pawloop.registry import Aliases, Registry, Version
 from tasks.answer import Answers, answers, load, save
@@ -143,7 +144,7 @@ def _comparable(registry: Registry, number: int, problem: Problem) -> Version:
     version = registry.version(number)
     if set(version.card.classes) != set(problem.classes):
         raise DatasetError(
-            f"it knows other classes ({', '.join(version.card.classes)}): this is a new problem, "
+            f"it knows other classes ({some_of(version.card.classes)}): this is a new problem, "
             "whose first model has no champion"
         )
     return version

@@ -12,7 +12,7 @@ from pawloop.durable import sha256
 from pawloop.problem import Problem
 from pawloop.registry import Registry
 from tasks import describe, gate, licences, recipe, release, retrain_report, runs, slices, weigh
-from tasks.cardtext import card_markdown, classes_markdown
+from tasks.cardtext import card_markdown, classes_markdown, confused_markdown
 from tasks.manifest import Dataset
 from tasks.runs import Cause
 from tasks.train import Trained
@@ -161,6 +161,35 @@ def test_the_card_of_many_classes_stays_a_page(told: tuple[Card, Dataset, Judged
     words = classes_markdown({"classes": {f"class {n}": one for n in range(1000)}})
     assert len(words) < 10_000
     assert "940 more are in `card.json`" in words
+
+
+def test_many_classes_make_no_wide_table_and_no_endless_sentence(
+    problem: Problem, told: tuple[Card, Dataset, Judged]
+) -> None:
+    card, _, judged = told
+    names = tuple(f"a kind of pet with the number {n}" for n in range(120))
+    many = problem.model_copy(update={"classes": names})
+    dataset = card.dataset.model_copy(
+        update={"counts": dict.fromkeys(card.dataset.counts, dict.fromkeys(names, 5))}
+    )
+    matrix = {"confusion": [[int(one == other) for other in names] for one in names]}
+    card = card.model_copy(
+        update={"purpose": describe._purpose(many), "limits": list(describe.limits(many, judged))}
+        | {"classes": names, "dataset": dataset, "metrics": {"float32": card.metrics["float32"] | matrix}}
+        | {"mistake_costs": tuple((1.0,) * len(names) for _ in names)}
+    )
+    words = card_markdown(card)
+    assert "number 11 and 108 more" in words
+    assert "| a kind of pet with the number 0 | 5 | 5 | 5 |" in words
+    assert max(map(len, words.splitlines())) < 1000
+
+
+def test_the_classes_that_are_confused_are_named() -> None:
+    counts = {"confusion": [[8, 2, 0], [0, 9, 0], [5, 0, 15]]}
+    words = confused_markdown(counts, ("cat", "dog", "hen"))
+    rows = [line for line in words.splitlines() if "%" in line]
+    assert rows == ["| hen | cat | 5 | 25% |", "| cat | dog | 2 | 20% |"]
+    assert confused_markdown({"confusion": [[8, 2], [0, 9]]}, ("cat", "dog")) == ""
 
 
 def test_a_licence_is_what_the_problem_states_else_what_the_source_tells(tmp_path: Path) -> None:
