@@ -159,7 +159,7 @@ def load() -> Settings:
         settings = Settings()
     except ValidationError as error:
         lines = [
-            f"{PREFIX}{'.'.join(map(str, e['loc'])).upper()}: {e['msg']} (got {e['input']!r})"
+            f"{PREFIX}{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}{_got(e['loc'], e['input'])}"
             for e in error.errors()
         ]
         raise SettingsError("\n".join(lines) + "\nCorrect the environment or the file .env") from None
@@ -173,6 +173,12 @@ def load() -> Settings:
             "supported yet, name a folder on this machine"
         )
     return settings
+
+
+def _got(place: tuple[int | str, ...], value: object) -> str:
+    """The value at fault, unless it is, or holds, a password."""
+    is_secret = not {"journal", "admin_token"}.isdisjoint(place) or "@" in str(value)
+    return "" if is_secret else f" (got {value!r})"
 
 
 def _require_readable(file: Path) -> None:

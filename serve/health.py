@@ -28,7 +28,7 @@ class Refused(BaseModel):
     """A version that was not taken into service."""
 
     version: int = Field(examples=[4])
-    reason: str = Field(examples=["model.onnx: its bytes are not those that card.json describes"])
+    reason: str = Field(examples=["models/cat-vs-dog/4/model.onnx: its bytes are not those of card.json"])
     at: str = Field(examples=["2026-11-24T21:00:00+00:00"])
 
 

@@ -126,7 +126,7 @@ class Watcher:
 
     def _tell_unreadable(self, error: PawloopError) -> None:
         if not self.engine.has_model:
-            self.engine.lack = str(error)
+            self.engine.lack = self._public(str(error))
 
     def _try_again(self) -> None:
         self._again_at = time.monotonic() + _TRY_AGAIN_S
@@ -216,11 +216,15 @@ class Watcher:
 
     def _refuse(self, number: int, error: Exception) -> None:
         reason = str(error) if isinstance(error, PawloopError) else f"{type(error).__name__}: {error}"
-        refusal = Refusal(number, reason, datetime.now(UTC).isoformat(timespec="seconds"))
+        refusal = Refusal(number, self._public(reason), datetime.now(UTC).isoformat(timespec="seconds"))
         others = [old for old in self.refused if old.version != number]
         self.refused = [*others, refusal][-_REFUSALS_KEPT:]
         log.error("version %d is refused: %s", number, reason, exc_info=not isinstance(error, PawloopError))
         self._on_refusal(refusal)
+
+    def _public(self, reason: str) -> str:
+        """A reason as strangers may read it: paths count from the store, and the log alone has them whole."""
+        return reason.replace(f"{self.registry.folder.parents[1]}/", "")
 
 
 def _may_pass(error: Exception) -> bool:

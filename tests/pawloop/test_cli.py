@@ -103,6 +103,18 @@ def test_a_wrong_setting_is_named(shell: Shell) -> None:
     assert "PAWLOOP_QUEUE" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PAWLOOP_JOURNAL", "postgresql:/me:topsecret/db"), ("PAWLOOP_SERVER_URL", "ftp://me:topsecret@host")],
+)
+def test_a_wrong_setting_is_named_without_its_password(shell: Shell, name: str, value: str) -> None:
+    shell.environment[name] = value
+    done = shell.run("models", "list")
+    assert done.returncode == 2
+    assert f"{name}: " in done.stderr
+    assert "topsecret" not in done.stderr
+
+
 def test_an_object_store_is_refused_in_words(shell: Shell) -> None:
     shell.environment["PAWLOOP_STORE"] = "s3://bucket/store"
     done = shell.run("models", "list")
