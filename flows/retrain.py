@@ -223,7 +223,7 @@ def evaluate(
 
 @task(name="compare", cache_policy=NO_CACHE)
 def compare(registry: Registry, spec: Problem, dataset: Dataset, place: Path) -> Rivals:
-    found = rivalry.rivals(registry, spec, dataset, place)
+    found = rivalry.rivals(registry, spec, dataset, place, Progress("Compare"))
     for note in found.notes:
         get_run_logger().warning(note)
     return found

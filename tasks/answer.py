@@ -43,6 +43,13 @@ class Answers:
         return cls(probabilities.astype(np.float32), np.zeros(len(probabilities), np.float32))
 
     @classmethod
+    def by(cls, told: Mapping[str, NDArray[np.float32]], threshold: float | None) -> Answers:
+        """Answers by a model's outputs, each [N, …]. threshold: None where its card has none."""
+        probabilities = told["probabilities"]
+        novelty = told.get("novelty", np.zeros(len(probabilities), np.float32))
+        return cls(probabilities, novelty, 1.0 if threshold is None else threshold)
+
+    @classmethod
     def told(cls, rows: Sequence[Mapping[str, NDArray[np.float32]]], threshold: float) -> Answers:
         """Answers from a model's outputs, one mapping of [1, …] a photo."""
         probabilities = np.concatenate([row["probabilities"] for row in rows])
@@ -78,10 +85,7 @@ def answers(
     threshold: of novelty, from the model's card. Raises DatasetError for a photo that changed since
     its version was made, DamagedVersionError for a file that cannot be loaded.
     """
-    told = outputs(model, rule, dataset, photos, on_progress)
-    probabilities = told["probabilities"]
-    novelty = told.get("novelty", np.zeros(len(probabilities), np.float32))
-    return Answers(probabilities, novelty, 1.0 if threshold is None else threshold)
+    return Answers.by(outputs(model, rule, dataset, photos, on_progress), threshold)
 
 
 def outputs(

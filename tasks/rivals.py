@@ -5,8 +5,9 @@ Knows the registry and what its files answer. Knows nothing about the verdict.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,11 @@ from pawloop.in_service import old_costs
 from pawloop.printable import some_of
 from pawloop.problem import Problem
 from pawloop.registry import Aliases, Registry, Version
-from tasks.answer import Answers, answers, load, save
+from tasks.answer import Answers, load, save
 from tasks.gate import Rival
+from tasks.inputs import Progress
 from tasks.manifest import Dataset, labels_of
+from tasks.recalled import recalled
 from tasks.weights import NETWORK_FILE
 
 
@@ -88,10 +91,17 @@ class Rivals:
         return found
 
 
-def rivals(registry: Registry, problem: Problem, dataset: Dataset, run: Path) -> Rivals:
+def rivals(
+    registry: Registry,
+    problem: Problem,
+    dataset: Dataset,
+    run: Path,
+    on_progress: Progress = lambda *_: None,
+) -> Rivals:
     """Ask anchor and champion, each by its own released file, and keep their answers in the run.
 
-    What a killed run left there is not asked again. A version that is damaged or knows other classes is told
+    What a killed run left there is not asked again, nor is a version about photos that it has answered
+    (see `recalled`). A version that is damaged or knows other classes is told
     of and left out. One that was trained on photos that are not known here is asked about all, which can
     only favour it.
     """
@@ -112,7 +122,9 @@ def rivals(registry: Registry, problem: Problem, dataset: Dataset, run: Path) ->
                 f"The {name} is asked about all test photos, of which it may have learnt some, "
                 f"since what it learnt from is not known here: {error}"
             )
-        path = _answered(version, learnt, dataset, problem, run / f"rival-{number}.npz")
+        path = run / f"rival-{number}.npz"
+        if not path.exists():
+            _answer(version, learnt, dataset, problem, path, partial(on_progress, f"{name}, test photos"))
         asked[number] = Asked(name, path, version.card.files.get(NETWORK_FILE, ""))
         if number == aliases.champion:
             champion = _model(version)
@@ -150,19 +162,23 @@ def _comparable(registry: Registry, number: int, problem: Problem) -> Version:
     return version
 
 
-def _answered(version: Version, learnt: set[str], dataset: Dataset, problem: Problem, out: Path) -> Path:
-    if out.exists():
-        return out
+def _answer(
+    version: Version,
+    learnt: set[str],
+    dataset: Dataset,
+    problem: Problem,
+    out: Path,
+    on_progress: Callable[[int, int], None],
+) -> None:
     card = version.card
     photos = dataset.photos("test")
     # The problem's threshold, as it is the problem's costs, so that a changed one is no other network.
     threshold = None if card.novelty_threshold is None else problem.cost.unfamiliar
-    told = answers(_model(version), card.resize, dataset, photos, threshold)
+    told = Answers.by(recalled(_model(version), card.resize, dataset, photos, on_progress), threshold)
     order = [card.classes.index(name) for name in problem.classes]  # the file may list them otherwise now
     told = replace(told, probabilities=told.probabilities[:, order])
     seen = np.array([photo.id in learnt for photo in photos], np.bool_)
     save(out, told, labels=labels_of(photos, problem.classes), seen=seen)
-    return out
 
 
 def _model(version: Version) -> Path:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
+from numpy.typing import NDArray
 
 from pawloop.decision import Costs
 from pawloop.registry import Registry
 from pawloop.sections import Cost
-from tasks.answer import Answers, save
+from tasks import recalled
+from tasks.answer import Answers, outputs, save
 from tasks.rivals import Asked, Rivals, rivals
 from tasks.weights import NETWORK_FILE
 from tests import published
@@ -121,3 +125,32 @@ def test_a_champion_that_lists_the_classes_otherwise_is_compared_by_their_names(
 
     np.testing.assert_array_equal(after[0].probabilities, before[0].probabilities[:, ::-1])
     np.testing.assert_array_equal(after[1], 1 - before[1])
+
+
+def test_a_version_is_asked_about_new_photos_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, store, asked = album(tmp_path / "photos", each=20), tmp_path / "store", list[int]()
+
+    def counted(*given: Any) -> dict[str, NDArray[np.float32]]:  # Any: as `outputs` takes them
+        asked.append(len(given[3]))
+        return outputs(*given)
+
+    monkeypatch.setattr(recalled, "outputs", counted)
+    about = problem(folder)
+    published.champion(store, about.name)
+    registry = Registry(store, about.name)
+    first = made(about, store)
+    rivals(registry, about, first, tmp_path / "one")
+    album(folder, each=10, seed=900)
+    later = made(about, store)
+    bars: list[tuple[str, int, int]] = []
+    again = rivals(registry, about, later, tmp_path / "two", lambda *of: bars.append(of)).asked[1].load()[0]
+    known, found = ({photo.id for photo in one.photos("test")} for one in (first, later))
+    assert 0 < len(found - known) < len(found)
+    assert asked == [len(known), len(found - known)]
+    assert bars[-1] == ("champion (version 1), test photos", asked[1], asked[1])
+
+    [kept] = (store / "answers").iterdir()
+    kept.write_bytes(b"damaged")
+    whole = rivals(registry, about, later, tmp_path / "three").asked[1].load()[0]
+    assert asked[2] == len(found)
+    assert (whole.probabilities == again.probabilities).all()
