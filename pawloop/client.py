@@ -291,6 +291,8 @@ def _understood(response: _Outcome, url: str) -> Prediction:
         detail = str(value["detail"])
     except (ValueError, KeyError, TypeError):
         raise ServerError(f"{url} answers {response.status_code}, but not as a Pawloop server does") from None
+    if response.status_code == httpx.codes.UNAUTHORIZED:
+        detail += "; name it by --api-key, PAWLOOP_API_KEY or, in Python, the client's api_key"
     kinds = {400: PhotoError, 413: PhotoTooLargeError}
     kind = PhotoFormatError if value.get("title") == "not an image" else kinds.get(response.status_code)
     raise (kind or ServerError)(detail)

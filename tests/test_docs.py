@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 from pawloop import problem as problems
 from pawloop.cli import app
 from pawloop.settings import Settings
+from tasks.formulate import formulate
+from tests import published
 
 TREE = Path(__file__).resolve().parent.parent
 REFERENCE = TREE / "docs" / "reference"
@@ -62,6 +64,24 @@ def test_every_link_between_the_documents_leads_somewhere() -> None:
     for page in pages:
         for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_what_people_type_is_named_where_the_installation_puts_it() -> None:
+    for page in (TREE / "README.md", TREE / "docs" / "tutorial.md", *REFERENCE.glob("*.md")):
+        assert "`prefect " not in page.read_text(encoding="utf-8"), page.name
+
+
+def test_the_costs_of_the_tutorial_fit_into_a_file_that_was_written(tmp_path: Path) -> None:
+    for label in ("cat", "dog"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        (tmp_path / "photos" / label / "1.jpg").write_bytes(published.photo())
+    path = formulate("photos", str(tmp_path / "photos"), tmp_path, tmp_path)
+    tutorial = (TREE / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    [costs] = re.findall(r"```toml\n(.*?)```", tutorial, re.DOTALL)
+
+    path.write_text(re.sub(r"# mistake = .*\n", costs, path.read_text()))
+
+    assert problems.load(path).cost.mistake == {"dog": {"cat": 5.0}}
 
 
 def test_the_readme_names_both_commands() -> None:

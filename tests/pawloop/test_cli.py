@@ -181,7 +181,7 @@ def test_doctor_says_what_is_wrong_and_what_to_do(shell: Shell) -> None:
     [
         ("OFF", "the journal is off"),
         ("none", "must be `off` or an SQLAlchemy URL"),
-        ("postgresql://me:secret@127.0.0.1:1/x", "the journal 127.0.0.1:1/x cannot be used"),
+        ("postgresql+pg8000://me:secret@db/x", "No module named 'pg8000'; install that package"),
         ("http://x:bad/", "the journal http://x:bad/ cannot be used"),
         ("sqlite:////dev/null/journal.db?timeout=9", "/dev/null/journal.db cannot be made"),
         ("sqlite:////dev/null/journal.db", "/dev/null/journal.db cannot be made"),

@@ -300,8 +300,9 @@ def test_the_api_key_is_sent(tmp_path: Path) -> None:
     with running(settings(tmp_path, api_keys=keys)) as server:
         with Client(server.url, "sesame") as client:
             assert client.predict(RED).label == "cat"
-        with Client(server.url) as client, pytest.raises(ServerError, match="API key"):
+        with Client(server.url) as client, pytest.raises(ServerError, match="API key") as caught:
             client.predict(RED)
+    assert "name it by --api-key, PAWLOOP_API_KEY or" in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:abc", "http://[::1"])
