@@ -150,15 +150,9 @@ def _journal(settings: Settings) -> Iterator[Finding]:
         try:
             _require_journal(settings.journal_url)
         except JournalError as error:
-            yield Finding("bad", _mended_by(error))
+            yield Finding("bad", str(error))
         else:
             yield Finding("good", "the journal can be reached")
-
-
-def _mended_by(error: JournalError) -> str:
-    """What is wrong with the journal; no room on a disk mends a driver that is not installed."""
-    missing = isinstance(error.__cause__, ModuleNotFoundError)
-    return f"the journal cannot be used: {error.__cause__}; install that package" if missing else str(error)
 
 
 def _require_journal(url: str | Path) -> None:

@@ -307,9 +307,11 @@ class Journal:
             yield
         except (SQLAlchemyError, OSError, ModuleNotFoundError, ValueError) as error:
             reason = str(getattr(error, "orig", None) or error)
+            mend = "see that the disk has room and the folder can be written"
+            if isinstance(error, ModuleNotFoundError):
+                mend = "install that package, the driver of this database"
             raise JournalError(
-                f"the journal {self._where} cannot be used: {reason}; see that the disk has room and the "
-                "folder can be written, or set PAWLOOP_JOURNAL"
+                f"the journal {self._where} cannot be used: {reason}; {mend}, or set PAWLOOP_JOURNAL"
             ) from error
 
 

@@ -7,6 +7,9 @@ const REASONS = {
   unfamiliar: "This photo is unlike anything the model was trained on, so do not trust its answer.",
 };
 
+const MOST_SHOWN = 12; // classes; of more the likeliest are shown, and the others are in a list
+const LIKELIEST = 6;
+
 const part = (id) => document.getElementById(id);
 const history = [];
 let shown = null; // the entry of the history that is on display
@@ -126,12 +129,19 @@ function showAnswer(entry) {
   part("label").textContent = reason ? `${label}?` : label;
   say("reason", reason && REASONS[reason]);
   const sorted = Object.entries(probabilities).sort((a, b) => b[1] - a[1]);
-  part("bars").replaceChildren(...sorted.map(([name, p]) => bar(name, p, name === label)));
+  const some = sorted.length > MOST_SHOWN ? sorted.slice(0, LIKELIEST) : sorted;
+  part("bars").replaceChildren(...some.map(([name, p]) => bar(name, p, name === label)));
   part("facts").textContent = `${model.name} version ${model.version} · answered in ${entry.ms.toFixed(0)} ms`;
   part("question").textContent = entry.corrected
     ? `Thank you, noted as ${entry.corrected}.`
     : "Is that right? What you say is kept as the photo's label.";
-  part("choices").replaceChildren(...Object.keys(probabilities).map((name) => choice(entry, name)));
+  const all = Object.keys(probabilities);
+  const first = some.length < all.length ? some.map(([name]) => name) : all;
+  const rest = all.filter((name) => !first.includes(name)).sort((a, b) => a.localeCompare(b));
+  part("choices").replaceChildren(
+    ...first.map((name) => choice(entry, name)),
+    ...(rest.length ? [others(entry, rest)] : []),
+  );
 }
 
 function bar(name, probability, isBest) {
@@ -153,6 +163,17 @@ function choice(entry, name) {
   button.setAttribute("aria-pressed", entry.corrected === name);
   button.addEventListener("click", () => correct(entry, name));
   return button;
+}
+
+// A list of the browser's own: a key finds a name by its first letters, and a phone shows it over the whole page.
+function others(entry, names) {
+  const options = names.map((name) => element("option", { value: name, textContent: name }));
+  const first = element("option", { value: "", textContent: `another of ${names.length} …` });
+  const list = element("select", { className: "button" }, first, ...options);
+  list.setAttribute("aria-label", "another class");
+  list.value = names.includes(entry.corrected) ? entry.corrected : "";
+  list.addEventListener("change", () => list.value && correct(entry, list.value));
+  return list;
 }
 
 function listHistory() {

@@ -59,6 +59,24 @@ def test_a_photo_is_answered_and_a_correction_is_noted(page: Page, journaled: Ru
     expect(page.locator("#choices button", has_text="dog")).to_have_attribute("aria-pressed", "true")
 
 
+def test_of_many_classes_the_likeliest_are_shown_and_the_others_are_in_a_list(
+    page: Page, tmp_path: Path
+) -> None:
+    names = [f"kind {number:02}" for number in range(40)]
+    published.promote(tmp_path / "store", published.publish(tmp_path / "store", classes=names))
+    with running(settings(tmp_path, journal="")) as server:
+        page.goto(server.url)
+        choose(page, RED)
+        expect(page.locator("#bars li")).to_have_count(6)
+        expect(page.locator("#choices button")).to_have_count(6)
+        expect(page.locator("#label")).to_contain_text(page.locator("#choices button").first.inner_text())
+        others = page.get_by_label("another class")
+        expect(others.locator("option")).to_have_count(35)
+        others.select_option("kind 31")
+        expect(page.locator("#question")).to_have_text("Thank you, noted as kind 31.")
+        expect(others).to_have_value("kind 31")
+
+
 def test_while_a_photo_is_asked_nothing_can_be_said_of_the_one_before(page: Page, journaled: Running) -> None:
     said: list[str] = []
     page.on("request", lambda request: said.append(request.url) if "feedback" in request.url else None)
