@@ -11,7 +11,7 @@ from typing import Final
 from pawloop.sections import NAMED_SOURCES
 
 _USER: Final = re.compile(r"(?<=://)(?<!abfs://)(?<!abfss://)[^/?\s]*@")  # Azure has a container there
-_ADDRESS: Final = re.compile(r"[\w+.-]+://[^\s'\"<>]+")
+_WORD: Final = re.compile(r"[^\s'\"<>(]+")  # one with a scheme would be sought anew from each of its letters
 
 
 def public(source: str) -> str:
@@ -27,4 +27,4 @@ def public(source: str) -> str:
 
 def public_text(text: str) -> str:
     """Others' words, such as a library's error, with each address in them as `public` has it."""
-    return _ADDRESS.sub(lambda found: public(found[0]), text)
+    return _WORD.sub(lambda found: public(found[0]), text)

@@ -137,7 +137,7 @@ def card_markdown(card: Card) -> str:
     title = f"{card.name}, version {card.version}" if card.version else f"{card.name}, candidate"
     float32 = card.metrics["float32"]
     sections = {
-        "What it is for": card.purpose or f"Tells {some_of(card.classes)} apart.",
+        "What it is for": plain(card.purpose or f"Tells {some_of(card.classes)} apart."),
         "Limits": "\n".join(f"- {plain(limit)}" for limit in card.limits),
         "How good it is": f"{metrics_markdown(card)}\n\n### By class\n\n{classes_markdown(float32)}",
         "Which classes it takes for others": confused_markdown(float32, card.classes),
@@ -206,7 +206,7 @@ def _costs(card: Card) -> str:
         for answered, cost in zip(card.classes, row, strict=True)
         if true != answered and cost != 1
     ]
-    but = f", but {', '.join(dear[:_MOST_COSTS])}" if dear else ""
+    but = f", but {plain(', '.join(dear[:_MOST_COSTS]))}" if dear else ""
     more = f" and {len(dear) - _MOST_COSTS} more" if len(dear) > _MOST_COSTS else ""
     return f"A mistake costs 1{but}{more}; asking a person costs {card.ask_cost:g}."
 

@@ -207,7 +207,7 @@ class _Gathering:
         for place, one in zip(news.tolist(), read):
             if isinstance(one, str):
                 is_good[place] = False
-                self._unreadable.setdefault(one, []).append(printable(offers[place].name))
+                self._unreadable.setdefault(one, []).append(_shown(offers[place].name))
         if not is_good.all():
             offers = [offer for offer, good in zip(offers, is_good) if good]
         is_new = old.is_null().to_numpy(zero_copy_only=False)[is_good]
@@ -220,7 +220,7 @@ class _Gathering:
             **{name: taken[name] for name in TAKEN.names},
             "label": labels,
             "source": pa.repeat(pa.scalar(public(source)), len(offers)),
-            "name": [printable(offer.name) for offer in offers],
+            "name": [_shown(offer.name) for offer in offers],
             "side": [offer.side for offer in offers],
             "group": [offer.group for offer in offers],
         }
@@ -241,6 +241,11 @@ def _is_whole(store: Path, taken: dict[str, Any]) -> bool:  # Any: a row of TAKE
     if taken["stored"] == taken["id"]:
         return size == int(taken["bytes"])
     return 0 < size <= int(taken["bytes"]) + _OF_TAGS  # how many bytes its own tags took is not noted
+
+
+def _shown(name: str) -> str:
+    """A file's name for people; in a list it may be an address."""
+    return printable(public(name))
 
 
 def _some(names: list[str]) -> str:

@@ -115,8 +115,8 @@ def _require_text(line: Line, source: str) -> None:
             word.encode()
         except UnicodeEncodeError:
             raise SourceError(
-                f'{source}: "{printable(word)}" beside {printable(line.place)} is not UTF-8; save the list '
-                "as UTF-8 (in Excel: CSV UTF-8)"
+                f'{source}: "{printable(word)}" beside {printable(public(line.place))} is not UTF-8; save '
+                "the list as UTF-8 (in Excel: CSV UTF-8)"
             ) from None
 
 
@@ -151,7 +151,8 @@ def _offer(source: str, base: str, line: Line) -> Offer:
     place = _joined(base, line.place)
     if "://" in base and not _is_elsewhere(base, place):
         raise SourceError(
-            f"{source}: {printable(line.place)}: a list from another machine may not name files of this one"
+            f"{source}: {printable(public(line.place))}: a list from another machine may not name files of "
+            "this one"
         )
     if "://" in place and not place.startswith("file://"):
         return Offer(line.place, label, partial(remote.read, place), None, side=side, group=group)
@@ -174,7 +175,7 @@ def _side(source: str, line: Line) -> Side | None:
         return None
     side = side_named(line.side)
     if side is None:
-        place, said = printable(line.place), printable(line.side)
+        place, said = printable(public(line.place)), printable(line.side)
         raise SourceError(f'{source}: {place}: "{said}" is no side; write train, validation or test')
     return side
 

@@ -41,3 +41,9 @@ def test_what_holds_no_key_is_shown_whole(source: str) -> None:
 def test_an_address_in_a_sentence_loses_its_keys_and_the_rest_stays() -> None:
     said = "403, message='no', url='https://me:s3cret@host/x?sig=SIG', of s3://bucket/x: twice?"
     assert public_text(said) == "403, message='no', url='https://host/x', of s3://bucket/x: twice?"
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("piece", ["a", "a.", "://", "a://x?", "://a@"])
+def test_a_long_name_takes_no_long_time(piece: str) -> None:
+    public_text(piece * 100_000)

@@ -123,6 +123,19 @@ def test_the_report_shows_curves_slices_harm_and_what_carried_the_mistakes(
     assert len(page) < retrain_report.LIMIT_BYTES
 
 
+def test_what_a_card_quotes_is_no_markdown_of_its_own(told: tuple[Card, Dataset, Judged]) -> None:
+    picture = "![x](http://host/x.png)"
+    classes = [picture, *told[0].classes[1:]]
+    dear = [[5.0 * (true != said) for said in classes] for true in classes]
+    card = told[0].model_copy(update={"limits": [picture], "purpose": picture, "mistake_costs": dear})
+    words = card_markdown(
+        card.model_copy(
+            update={"classes": classes, "dataset": card.dataset.model_copy(update={"counts": {}})}
+        )
+    )
+    assert "![x" not in words
+
+
 def test_a_persons_reason_stays_in_the_card_and_in_its_words(
     told: tuple[Card, Dataset, Judged], tmp_path: Path
 ) -> None:

@@ -13,8 +13,8 @@ import fsspec
 import pytest
 
 from pawloop.errors import SourceError
+from tasks import browse, remote
 from tasks import collect as collecting
-from tasks import remote
 from tasks.collect import collect
 from tasks.manifest import versions
 from tasks.take_out import take_out
@@ -117,6 +117,21 @@ def test_keys_in_an_address_are_used_and_shown_nowhere(website: tuple[str, Path]
     for said in (facts, rows.to_pylist(), (dataset.folder / "version.json").read_text()):
         assert "s3cret" not in str(said)
         assert "SIGNED" not in str(said)
+
+
+def test_keys_in_the_addresses_of_a_list_stand_in_no_name(website: tuple[str, Path], tmp_path: Path) -> None:
+    address, folder = website
+    zipped(folder / "pets.zip", MEMBERS)
+    (folder / "broken.jpg").write_bytes(b"no photo")
+    lines = [f"{address}/{name}.jpg?s3cret,cat" for name in ("broken", "gone")]
+    (folder / "list.csv").write_text("\n".join(["url,label", *lines]))
+
+    dataset = made(problem(f"{address}/pets.zip", f"{address}/list.csv"), tmp_path / "store")
+
+    [aside] = browse.quarantine(dataset)
+    assert aside.name == f"{address}/broken.jpg"
+    assert "gone.jpg" in str(dataset.facts()["notes"])
+    assert "s3cret" not in f"{dataset.facts()} {dataset.rows().to_pylist()}"
 
 
 def test_keys_in_an_address_stand_in_no_error(
