@@ -33,8 +33,8 @@ from tasks.weights import pretrained_all
 class Task:
     """A problem to be learnt: which photos, by which backbone, with how much effort.
 
-    source: a list of photos, or any other source. init: where the backbone's weights are from. sizes: of
-    the input, tried beside 224 pixels. crop_modes: how photos may be cut.
+    source: a list of photos, or any other source. init: where the backbone's weights are from. size: of the
+    input in pixels; sizes: tried beside it. crop_modes: how photos may be cut.
     """
 
     classes: tuple[str, ...]
@@ -44,6 +44,7 @@ class Task:
     fine_tune: Literal["auto", "always", "never"] = "auto"
     budget_s: float = 60.0
     views: int = 1
+    size: int = 224
     sizes: tuple[int, ...] = ()
     crop_modes: tuple[CropMode, ...] = get_args(CropMode)
 
@@ -54,7 +55,7 @@ class Task:
             "name": "bench",
             "classes": self.classes,
             "data": {"sources": [self.source]},
-            "model": {"backbone": self.backbone, "init": self.init},
+            "model": {"backbone": self.backbone, "init": self.init, "image_size": self.size},
             "train": {
                 "fine_tune": self.fine_tune,
                 "budget_s": self.budget_s,

@@ -33,7 +33,9 @@ _BACKBONES: Final[tuple[Backbone, ...]] = ("efficientnet_lite0", "mobilenet_v2")
 _WEIGHTS: Final = "weights/mobilenet_v2_imagenet.safetensors"
 _CHOSEN_RATE: Final = 0.001  # with pets; 0.01, a tenth of the default, ended at 0.69 after six epochs
 _RIVAL_RATES: Final = (0.001, 0.01)
-# Beside 224; mobilenet_v2, and whoever must learn hands, needs the time for epochs.
+# The hands are of 100 pixels: a larger input shows no more of them, and takes the time of epochs.
+_SIZE: Final = {"pets": 224, "digits": 192}
+# Beside these; mobilenet_v2, and whoever must learn hands, needs the time for epochs.
 _SIZES: Final = {("pets", "efficientnet_lite0"): (288,)}
 _DRAWN: Final = SampleSpec(400)
 
@@ -89,7 +91,7 @@ def run(
         f"{(time.monotonic() - began) / 60:.0f} minutes altogether; load average at the end "
         f"{machine.load():.1f}",
         f"a training may take {pace.budget_s:g} s for what comes after its first head",
-        *([f"inputs tried beside 224 pixels: {_tried()}"] if not only or "folds" in only else []),
+        *([f"inputs in pixels: {_inputs()}"] if not only or "folds" in only else []),
         *([_TOO_FEW] if quick else []),
         *bench.missing,
     ]
@@ -98,8 +100,10 @@ def run(
     return results
 
 
-def _tried() -> str:
-    return "; ".join(f"{', '.join(whom)}: {', '.join(map(str, sizes))}" for whom, sizes in _SIZES.items())
+def _inputs() -> str:
+    own = [f"{problem}: {size}" for problem, size in _SIZE.items()]
+    tried = [f"{', '.join(whom)}: also {', '.join(map(str, sizes))}" for whom, sizes in _SIZES.items()]
+    return "; ".join([*own, *tried])
 
 
 @dataclass
@@ -157,7 +161,11 @@ class _Bench:
         is_raced = is_raced and backbone == "mobilenet_v2"  # whose weights the peer starts from
         exam = Exam(
             problem if self.has_photos else "drawn pets",
-            replace(self._task(problem, backbone), sizes=_SIZES.get((problem, backbone), ())),
+            replace(
+                self._task(problem, backbone),
+                size=_SIZE[problem],
+                sizes=_SIZES.get((problem, backbone), ()),
+            ),
             self._photos(problem, self.pace.most),
             self.pace.folds,
             others,

@@ -131,7 +131,7 @@ def _pooled(pooled: Sequence[Pooled]) -> list[str]:
         "Each photo tests once. In brackets Wilson's 95 % interval of all folds together; log-loss is the "
         "released file's, and what the best temperature on these very test photos would have given.",
         "",
-        "| problem | backbone | folds | frozen at 224 | released | log-loss | in hindsight | s a training |",
+        "| problem | backbone | folds | frozen head | released | log-loss | in hindsight | s a training |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for one in pooled:
