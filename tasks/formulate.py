@@ -41,6 +41,7 @@ ask = 0.25                  # what it costs to ask a person instead of answering
 backbone = "mobilenet_v3_large"   # or mobilenet_v3_small, mobilenet_v2, efficientnet_lite0
 init = "imagenet"                 # or a .safetensors or .pth file, "champion", "random"
 offline = "efficientnet_lite0"    # taken when the ImageNet weights of `backbone` cannot be had
+# image_size = 192                # in place of 224: answers faster, and is worth trying for small photos
 
 [train]
 budget_s = {budget}              # seconds for other candidates and for fine-tuning
