@@ -43,7 +43,7 @@ class OwnPages:
         host, origin = headers.get("host", ""), headers.get("origin")
         if not is_known(host, self._hosts):
             return False
-        return origin is None or _same(origin, host) or _name(origin) in self._hosts - {""}
+        return origin is None or _same(origin, host) or _name(origin) in self._hosts
 
 
 def _same(origin: str, host: str) -> bool:
@@ -61,7 +61,7 @@ def _name(origin: str) -> str:
 
 
 def serve() -> None:
-    """Run it until it is told to stop."""
+    """Run it until it is told to stop. Raises SettingsError as `settings.load` does."""
     import uvicorn
     from prefect.server.api.server import create_app
     from prefect.settings import get_current_settings

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 def listed(names: str) -> frozenset[str]:
     """The names of a list with commas, whether each has a scheme or a port or not."""
-    return frozenset(name_of(entry.strip().rpartition("//")[2]) for entry in names.split(","))
+    return frozenset(name_of(entry.strip().rpartition("//")[2]) for entry in names.split(",")) - {""}
 
 
 def name_of(host: str) -> str:
@@ -26,7 +26,7 @@ def name_of(host: str) -> str:
 def is_known(host: str, names: frozenset[str]) -> bool:
     """Whether a Host header tells an address, this machine or one of `names`, which no stranger gave it."""
     name = name_of(host)
-    if (name and name in names) or name == "localhost" or name.endswith(".localhost"):
+    if name in names or name == "localhost" or name.endswith(".localhost"):
         return True
     try:
         ipaddress.ip_address(name)

@@ -31,6 +31,7 @@ from sqlalchemy import (
     event,
     func,
     insert,
+    inspect,
     literal,
     select,
     text,
@@ -289,11 +290,13 @@ class Journal:
         self._engine.dispose()
 
     def _add_indices(self) -> None:
-        """Give tables of before the indices that they lack; whoever may not does without."""
+        """Add the indices that an older journal's tables lack; whoever may not does without."""
         for index in _predictions.indexes:
             try:
                 index.create(self._engine, checkfirst=True)
             except DBAPIError as error:
+                if inspect(self._engine).has_index(_predictions.name, index.name or ""):
+                    continue  # another process made it in between
                 log.warning("%s: no index %s yet, so it is slower: %s", self._where, index.name, error.orig)
 
     @contextmanager

@@ -18,12 +18,12 @@ def printable(name: str) -> str:
     return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def printable_lines(text: str) -> str:
+    """The same of several lines, which stay lines."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def some_of(names: Sequence[str], joint: str = ", ", most: int = 12) -> str:
     """Names in a sentence, of very many the first: "a, b and 3 more"."""
     said = joint.join(names[:most])
     return f"{said} and {len(names) - most:,} more" if len(names) > most else said
-
-
-def printable_lines(text: str) -> str:
-    """The same of several lines, which stay lines."""
-    return "\n".join(map(printable, text.split("\n")))

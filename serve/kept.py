@@ -78,14 +78,16 @@ class KeptPhotos:
         self._measure(_OLD_WHEN_FULL_S if self._used_bytes > self._quota_bytes else _OLD_S)
         is_full = self._used_bytes > self._quota_bytes
         self._is_shrinking = is_full or (self._is_shrinking and not self._has_room)
-        if not self._is_shrinking:
+        if self._has_room:
             self._has_told = False
+        if not self._is_shrinking:
             return
         gone = self._deleted(journal.forgettable())
         if gone:
             journal.forget(gone)
-        else:
-            self._is_shrinking = False
+            return
+        self._is_shrinking = False
+        if is_full:
             self._tell_once()
 
     @property

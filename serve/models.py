@@ -5,7 +5,6 @@ Reads the registry as it is at the time of the call. Knows nothing about how mod
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
@@ -19,7 +18,6 @@ from pawloop.session import Provider
 from serve import problems, state
 
 _READ: Final = ("card.json", "rejected.json")
-_MOST_REMEMBERED: Final = 4096  # versions
 
 router = APIRouter(tags=["models"], responses=problems.responses(401, 503))
 
@@ -82,23 +80,25 @@ def models(request: Request) -> Versions:
     aliases = live.registry.aliases()
     serving = live.engine.serving.number if live.engine.has_model else None
     numbers = sorted(live.registry.numbers(), reverse=True)
-    listed = [_listed(live.registry, number, aliases, number == serving) for number in numbers]
+    listed = [_listed(live, number, aliases, number == serving) for number in numbers]
     return Versions(name=live.registry.name, versions=listed)
 
 
-def _listed(registry: Registry, number: int, aliases: Aliases, is_serving: bool) -> Listed:
+def _listed(live: state.Live, number: int, aliases: Aliases, is_serving: bool) -> Listed:
     parts = [part for part in ("champion", "previous", "challenger") if getattr(aliases, part) == number]
-    folder = registry.folder / str(number)
-    try:
-        told = _told(registry, number, *(durable.stamp(folder / name) for name in _READ))
-    except RegistryError as error:
-        return Listed(version=number, aliases=parts, is_serving=is_serving, damaged=str(error))
+    folder = live.registry.folder / str(number)
+    stamps = [durable.stamp(folder / name) for name in _READ]
+    if live.listed.get(number, (None,))[0] != stamps:  # cards of many classes take long to read
+        try:
+            live.listed[number] = stamps, _told(live.registry, number)
+        except RegistryError as error:
+            return Listed(version=number, aliases=parts, is_serving=is_serving, damaged=str(error))
+    told: Listed = live.listed[number][1]
     return told.model_copy(update={"aliases": parts, "is_serving": is_serving})
 
 
-@lru_cache(_MOST_REMEMBERED)
-def _told(registry: Registry, number: int, *_stamps: tuple[int, int] | None) -> Listed:
-    """What a version's own files say of it, read once: cards of many classes take long."""
+def _told(registry: Registry, number: int) -> Listed:
+    """What a version's own files say of it."""
     version = registry.version(number, check=False)
     card = version.card
     return Listed(

@@ -5,9 +5,9 @@ Knows what belongs together, and which parts learn of an answer. Knows nothing a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 
@@ -27,7 +27,10 @@ if TYPE_CHECKING:  # it has a route of its own, which needs this module
 
 @dataclass(frozen=True)
 class Live:
-    """The server's parts. classes: those of the problem, for corrections while no model serves."""
+    """The server's parts. classes: those of the problem, for corrections while no model serves.
+
+    listed: what is told of each version, by number, with the stamps of the files that it was read from.
+    """
 
     settings: Settings
     classes: tuple[str, ...]
@@ -39,6 +42,7 @@ class Live:
     metrics: Metrics
     afterwards: Afterwards
     arriving: Arriving
+    listed: dict[int, tuple[object, Any]] = field(default_factory=dict)  # Any: of `serve.models`
 
     @cached_property
     def default_wait_ms(self) -> bytes:

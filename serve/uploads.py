@@ -51,8 +51,8 @@ class Upload:
 class Arriving:
     """How many bytes of bodies are here that are not whole yet, of all clients together.
 
-    Each body has its own limit and time, and a connection costs a client nothing: many slow ones would fill
-    the memory.
+    Those of a megabyte at most that take the long way are not counted (see `serve.lane`). Each body has its
+    own limit and time, and a connection costs a client nothing: many slow ones would fill the memory.
     """
 
     def __init__(self, settings: Settings) -> None:

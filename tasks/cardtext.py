@@ -178,7 +178,7 @@ def _with_interval(numbers: Numbers, name: str, digits: int) -> str:
 
 
 def _data(card: Card) -> str:
-    sources = [(f"`{s}`", card.dataset.licences.get(s, "not stated")) for s in card.dataset.sources]
+    sources = [(s, card.dataset.licences.get(s, "not stated")) for s in card.dataset.sources]
     counts = [(name, *(side[name] for side in card.dataset.counts.values())) for name in card.classes]
     return (
         f"Dataset version `{card.dataset.id}`, a hash of its photos, classes and sides.\n\n"

@@ -244,8 +244,9 @@ def _is_whole(store: Path, taken: dict[str, Any]) -> bool:  # Any: a row of TAKE
 
 
 def _shown(name: str) -> str:
-    """A file's name for people; in a list it may be an address."""
-    return printable(public(name))
+    """A file's name for people; in a list it may be an address, and its query all that tells two apart."""
+    told = public(name)
+    return printable(told if told == name else f"{told}?…{durable.content_key(name)[:6]}")
 
 
 def _some(names: list[str]) -> str:

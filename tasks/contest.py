@@ -49,13 +49,14 @@ class BudgetError(TrainingError):
 class Frozen:
     """The best head on a network's frozen features.
 
-    accuracy, loss: on validation photos. story: how it was found.
+    accuracy, loss: on validation photos. story: how it was found, in so many seconds.
     """
 
     head: Head
     accuracy: float
     loss: float
     story: dict[str, Any]  # Any: JSON's values
+    seconds: float
 
 
 class Contest:
@@ -131,7 +132,6 @@ class Contest:
 
     def frozen(self, net: Net, until: float = np.inf) -> Entry:
         """The pretrained backbone with the best head on its embeddings, of plain photos or all views."""
-        started = time.monotonic()
         network = self._network(net)
         if net not in self.heads:
             self.heads[net] = self._fitted(net, network, until)
@@ -139,11 +139,11 @@ class Contest:
         with torch.no_grad():
             network.head.weight.copy_(torch.from_numpy(found.head.weight))
             network.head.bias.copy_(torch.from_numpy(found.head.bias))
-        seconds = time.monotonic() - started
-        return Entry("frozen", net, network, found.accuracy, found.loss, seconds, more=found.story)
+        told = dict(found.story)
+        return Entry("frozen", net, network, found.accuracy, found.loss, found.seconds, more=told)
 
     def _fitted(self, net: Net, network: Network, until: float) -> Frozen:
-        views = range(self.recipe.views + 1)
+        started, views = time.monotonic(), range(self.recipe.views + 1)
         train = self.inputs.embeddings(net, network, "train", views, until)
         held = self.inputs.embeddings(net, network, "validation", range(1), until)[:, 0]
         labels, targets = self.inputs.labels("train"), self.inputs.labels("validation")
@@ -163,7 +163,7 @@ class Contest:
             for one in sorted(tried[count], key=lambda one: one.head.l2)
         ]
         story = {"l2": best.l2, "views": count - 1, "penalties": penalties}
-        return Frozen(best, *judged(best.logits(held), targets), story)
+        return Frozen(best, *judged(best.logits(held), targets), story, time.monotonic() - started)
 
     def _clocked(self, what: str, until: float) -> Callable[[int, int], None]:
         """For each fit of a path: shows how far it is. Raises UnfinishedError past `until`."""

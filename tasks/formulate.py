@@ -81,7 +81,8 @@ def formulate(name: str, photos: str, store: Path, folder_of_problems: Path = pr
         budget=f"{Train().budget_s:g}",
         minimum=_MINIMUM,
     )
-    durable.write_bytes(path, text.encode())
+    has_key = public(source) != source
+    durable.write_bytes(path, text.encode(), 0o600 if has_key else 0o666)
     try:
         problems.load(path)
     except ProblemFileError:

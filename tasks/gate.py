@@ -20,6 +20,7 @@ from tasks.bars import FileFacts, absolute
 from tasks.evaluate import Evaluation, largest_cost
 from tasks.intervals import holm
 from tasks.paired import chance_of_worse, enough, lower_bound, upper_bound
+from tasks.slices import CLASS_SLICE
 
 _SLICE_ALPHA = 0.01
 _CLASS_PHOTOS = 10  # from which on one class is a slice: most of a hundred classes have no hundred photos
@@ -82,7 +83,7 @@ def judge(
         for name, rows in slices.items():
             chosen = rows & ~rival.seen
             differences[f"{name} against the {rival.name}"] = _Slice(
-                difference[chosen], labels[chosen], costs
+                difference[chosen], labels[chosen], costs, name.startswith(CLASS_SLICE)
             )
     if rivals:
         bars += _slices(differences, asked)
@@ -163,16 +164,16 @@ def _calibration(rival: Rival, answers: Answers, labels: NDArray[np.int64]) -> B
 
 @dataclass(frozen=True)
 class _Slice:
-    """Differences of the cost of some photos [N], and their true classes [N]."""
+    """Differences of the cost of some photos [N], and their true classes [N]. is_class: all those of one."""
 
     values: NDArray[np.float64]
     labels: NDArray[np.int64]
     costs: Costs
+    is_class: bool
 
     def is_large(self, photos: int) -> bool:
         """Whether it is compared: from so many photos on, of one class from fewer."""
-        is_class = len(np.unique(self.labels)) == 1
-        return len(self.values) >= (min(photos, _CLASS_PHOTOS) if is_class else photos)
+        return len(self.values) >= (min(photos, _CLASS_PHOTOS) if self.is_class else photos)
 
     @property
     def chance(self) -> float:
@@ -199,8 +200,9 @@ def _slices(differences: Mapping[str, _Slice], asked: Gate) -> list[Bar]:
                 )
             )
     worse = sum(bar.passed is False for bar in bars)
+    of_class = min(asked.slice_photos, _CLASS_PHOTOS)
     told = Bar(
-        name=f"slices of {asked.slice_photos} photos or more, of one class {_CLASS_PHOTOS}",
+        name=f"slices of {asked.slice_photos} photos or more, of one class {of_class}",
         asked="none significantly worse",
         got=f"{worse} of {len(large)}" + (f"; {small} smaller ones are not compared" if small else ""),
         passed=not worse,

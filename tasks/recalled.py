@@ -38,7 +38,7 @@ def recalled(
     """Probabilities and novelty of photos, as by `tasks.answer.outputs`, which computes those not known yet.
 
     Known is what the same file said by the same code and libraries. What is kept afterwards are these photos'
-    answers. Raises as `outputs` does.
+    answers, where there were new ones. Raises as `outputs` does, and OSError where they cannot be kept.
     """
     key = durable.content_key(durable.sha256(model), str(rule), view_version())
     path = dataset.store / "answers" / f"{key}.npz"
@@ -63,10 +63,10 @@ def _known(path: Path) -> _Columns:
     """What is kept there; nothing where there is none, or it is damaged."""
     try:
         with np.load(path) as arrays:
-            return dict(arrays)
+            return {name: arrays[name] for name in (_IDS, *arrays)}
     except FileNotFoundError:
         return {}
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         log.warning("%s: is not as it was written (%s); these photos are asked about again", path, error)
         return {}
 

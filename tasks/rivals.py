@@ -101,9 +101,8 @@ def rivals(
     """Ask anchor and champion, each by its own released file, and keep their answers in the run.
 
     What a killed run left there is not asked again, nor is a version about photos that it has answered
-    (see `recalled`). A version that is damaged or knows other classes is told
-    of and left out. One that was trained on photos that are not known here is asked about all, which can
-    only favour it.
+    (see `recalled`). A version that is damaged or knows other classes is told of and left out. One that was
+    trained on photos that are not known here is asked about all, which can only favour it.
     """
     aliases = registry.aliases()
     asked, notes = dict[int, Asked](), list[str]()

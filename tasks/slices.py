@@ -18,6 +18,7 @@ from tasks.evaluate import largest_cost
 from tasks.intervals import Interval, bounded_mean, wilson
 from tasks.manifest import STATISTICS, Photo
 
+CLASS_SLICE = "label = "  # how the name of a class's slice begins
 _SLICED = tuple(name for name in STATISTICS if name != "aspect")
 
 

@@ -18,9 +18,8 @@ from threadpoolctl import threadpool_limits
 from tasks.doubted import Suspect
 
 _FOLDS: Final = 5
-_KNOWN: Final = (
-    0.5  # of a class, found out of fold; below that its photos look like others', whatever is right
-)
+# Share of a class that is found out of fold; below it photos look like others', whatever is right.
+_KNOWN: Final = 0.5
 # Real photos with 1 % of labels swapped: 128 directions and this penalty put 98 % of the swapped cats and
 # dogs and 90 % of the swapped hands (ten classes) among the first 2 %, in 0.3 s; all 1,280 and a weaker one
 # 97 % and 80 %, in 1.4 to 6 s.
@@ -31,11 +30,11 @@ _PART: Final = 4_096  # photos that are turned into them at once
 
 
 def suspects(embeddings: NDArray[np.floating], labels: NDArray[np.str_], seed: int = 0) -> list[Suspect]:
-    """The suspected rows, the worst label first.
+    """The suspected rows, the worst label first, those of classes that cannot be judged last.
 
     embeddings: [N, D] of a backbone that never saw these labels. labels: [N]. A class of fewer than five
-    photos cannot be judged; its photos are left out. Nor can one of which less than half is found by the
-    other photos; its photos come last, and none is held to be wrong.
+    photos is left out. One of which less than half is found by the other photos cannot be judged: none of
+    its photos is held to be wrong.
     """
     from cleanlab.filter import find_label_issues  # with pandas: seconds to import, and only needed here
     from cleanlab.rank import get_label_quality_scores

@@ -35,7 +35,7 @@ async def _greet(socket: WebSocket) -> None:
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     routes = [Route("/run", _answer, methods=["GET", "POST"]), WebSocketRoute("/events", _greet)]
-    app = OwnPages(Starlette(routes=routes), frozenset({"", "paws.example"}))
+    app = OwnPages(Starlette(routes=routes), frozenset({"paws.example"}))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()
