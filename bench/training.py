@@ -104,7 +104,7 @@ def run(
 def _inputs() -> str:
     own = [f"{', '.join(whom)}: {size}" for whom, size in _SIZE.items()]
     tried = [f"{', '.join(whom)}: also {', '.join(map(str, sizes))}" for whom, sizes in _SIZES.items()]
-    return "; ".join(["224", *own, *tried])
+    return "; ".join([str(Task.size), *own, *tried])
 
 
 @dataclass
@@ -164,7 +164,7 @@ class _Bench:
             problem if self.has_photos else "drawn pets",
             replace(
                 self._task(problem, backbone),
-                size=_SIZE.get((problem, backbone), 224),
+                size=_SIZE.get((problem, backbone), Task.size),
                 sizes=_SIZES.get((problem, backbone), ()),
             ),
             self._photos(problem, self.pace.most),

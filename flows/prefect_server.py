@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from pawloop import settings
-from pawloop.hosts import is_known, listed, name_of
+from pawloop.hosts import is_known, listed, name_in
 
 HOST: Final = "127.0.0.1"
 _REFUSAL: Final = "pages of other sites may not call this server; a proxy's name goes into PAWLOOP_HOSTS\n"
@@ -43,7 +43,7 @@ class OwnPages:
         host, origin = headers.get("host", ""), headers.get("origin")
         if not is_known(host, self._hosts):
             return False
-        return origin is None or _same(origin, host) or _name(origin) in self._hosts
+        return origin is None or _same(origin, host) or name_in(origin) in self._hosts
 
 
 def _same(origin: str, host: str) -> bool:
@@ -54,10 +54,6 @@ def _same(origin: str, host: str) -> bool:
         return page.port == here.port and (len(names) == 1 or names <= {"localhost", "127.0.0.1", "::1"})
     except ValueError:
         return False
-
-
-def _name(origin: str) -> str:
-    return name_of(origin.rpartition("//")[2])
 
 
 def serve() -> None:

@@ -12,7 +12,12 @@ from urllib.parse import urlsplit
 
 def listed(names: str) -> frozenset[str]:
     """The names of a list with commas, whether each has a scheme or a port or not."""
-    return frozenset(name_of(entry.strip().rpartition("//")[2]) for entry in names.split(",")) - {""}
+    return frozenset(map(name_in, names.split(","))) - {""}
+
+
+def name_in(address: str) -> str:
+    """The name in an address, or in a host alone; empty where there is none."""
+    return name_of(address.strip().rpartition("//")[2])
 
 
 def name_of(host: str) -> str:

@@ -52,10 +52,7 @@ class Answers:
     @classmethod
     def told(cls, rows: Sequence[Mapping[str, NDArray[np.float32]]], threshold: float) -> Answers:
         """Answers from a model's outputs, one mapping of [1, …] a photo."""
-        probabilities = np.concatenate([row["probabilities"] for row in rows])
-        has_novelty = all("novelty" in row for row in rows)
-        novelty = [row["novelty"] for row in rows] if has_novelty else [np.zeros(len(rows), np.float32)]
-        return cls(probabilities, np.concatenate(novelty), threshold)
+        return cls.by({name: np.concatenate([row[name] for row in rows]) for name in rows[0]}, threshold)
 
     def first(self, count: int) -> Answers:
         """The answers to the first photos alone."""
@@ -118,15 +115,19 @@ def kept(run: Path, precision: str) -> Path:
 
 def save(path: Path, told: Answers, **columns: NDArray[np.generic]) -> None:
     """Keep answers and what is known of their photos, each column [N]; whole or not at all."""
-    buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        allow_pickle=False,
+    write_arrays(
+        path,
         probabilities=told.probabilities,
         novelty=told.novelty,
-        threshold=told.threshold,
+        threshold=np.array(told.threshold),
         **columns,
     )
+
+
+def write_arrays(path: Path, **arrays: NDArray[np.generic]) -> None:
+    """Arrays by name in one file (.npz); whole or not at all."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
     durable.write_bytes(path, buffer.getvalue())
 
 

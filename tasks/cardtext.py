@@ -206,9 +206,8 @@ def _costs(card: Card) -> str:
         for answered, cost in zip(card.classes, row, strict=True)
         if true != answered and cost != 1
     ]
-    but = f", but {plain(', '.join(dear[:_MOST_COSTS]))}" if dear else ""
-    more = f" and {len(dear) - _MOST_COSTS} more" if len(dear) > _MOST_COSTS else ""
-    return f"A mistake costs 1{but}{more}; asking a person costs {card.ask_cost:g}."
+    but = f", but {plain(some_of(dear, most=_MOST_COSTS))}" if dear else ""
+    return f"A mistake costs 1{but}; asking a person costs {card.ask_cost:g}."
 
 
 def _files(card: Card) -> str:

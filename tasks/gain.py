@@ -71,7 +71,8 @@ def gain(search: Search, pair: tuple[Trial, Trial], on_progress: Progress) -> Ga
     for trial in pair:
         recipe = search.recipe(trial, problem.tune.trial_s)
         place = checkpoints(search, recipe)
-        contest = Contest(dataset, recipe, search.weights, place, on_progress, limit="[tune] trial_s")
+        known = (dataset, recipe, search.weights, place)
+        contest = Contest(*known, on_progress, limit="[tune] trial_s", heads=search.heads)
         contest.prepare()
         answers, labels = _answered(contest, contest.run()[0])
         shutil.rmtree(place)

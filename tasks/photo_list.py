@@ -45,6 +45,11 @@ class Line(NamedTuple):
     side: str
     group: str
 
+    @property
+    def shown(self) -> str:
+        """Its place for people."""
+        return printable(public(self.place))
+
 
 def listing(source: str, classes: Sequence[str], store: Path) -> Listing:
     """The photos that a list names; relative paths start at the list's folder.
@@ -115,7 +120,7 @@ def _require_text(line: Line, source: str) -> None:
             word.encode()
         except UnicodeEncodeError:
             raise SourceError(
-                f'{source}: "{printable(word)}" beside {printable(public(line.place))} is not UTF-8; save '
+                f'{source}: "{printable(word)}" beside {line.shown} is not UTF-8; save '
                 "the list as UTF-8 (in Excel: CSV UTF-8)"
             ) from None
 
@@ -151,8 +156,7 @@ def _offer(source: str, base: str, line: Line) -> Offer:
     place = _joined(base, line.place)
     if "://" in base and not _is_elsewhere(base, place):
         raise SourceError(
-            f"{source}: {printable(public(line.place))}: a list from another machine may not name files of "
-            "this one"
+            f"{source}: {line.shown}: a list from another machine may not name files of this one"
         )
     if "://" in place and not place.startswith("file://"):
         return Offer(line.place, label, partial(remote.read, place), None, side=side, group=group)
@@ -175,7 +179,7 @@ def _side(source: str, line: Line) -> Side | None:
         return None
     side = side_named(line.side)
     if side is None:
-        place, said = printable(public(line.place)), printable(line.side)
+        place, said = line.shown, printable(line.side)
         raise SourceError(f'{source}: {place}: "{said}" is no side; write train, validation or test')
     return side
 

@@ -5,7 +5,6 @@ Knows files of answers in the store. Knows nothing about who is compared with wh
 
 from __future__ import annotations
 
-import io
 import logging
 import zipfile
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from pawloop import durable
 from pawloop.image import Resize
-from tasks.answer import outputs
+from tasks.answer import outputs, write_arrays
 from tasks.manifest import Dataset, Photo
 from tasks.provenance import view_version
 
@@ -54,7 +53,7 @@ def recalled(
     order = [rows[photo.id] for photo in photos]
     answered = {name: values[order] for name, values in known.items()}
     if news:
-        _keep(path, answered)
+        write_arrays(path, **answered)
     del answered[_IDS]
     return {name: values.astype(np.float32) for name, values in answered.items()}
 
@@ -69,9 +68,3 @@ def _known(path: Path) -> _Columns:
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         log.warning("%s: is not as it was written (%s); these photos are asked about again", path, error)
         return {}
-
-
-def _keep(path: Path, columns: _Columns) -> None:
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **columns)
-    durable.write_bytes(path, buffer.getvalue())

@@ -18,7 +18,8 @@ from tasks.evaluate import largest_cost
 from tasks.intervals import Interval, bounded_mean, wilson
 from tasks.manifest import STATISTICS, Photo
 
-CLASS_SLICE = "label = "  # how the name of a class's slice begins
+_IS = " = "
+CLASS_SLICE = f"label{_IS}"  # how the name of a class's slice begins
 _SLICED = tuple(name for name in STATISTICS if name != "aspect")
 
 
@@ -45,7 +46,7 @@ def slices(photos: Sequence[Photo]) -> dict[str, NDArray[np.bool_]]:
     found: dict[str, NDArray[np.bool_]] = {}
     for name in ("label", "source"):
         values = np.array([getattr(photo, name) for photo in photos])
-        found |= {f"{name} = {value}": values == value for value in np.unique(values)}
+        found |= {f"{name}{_IS}{value}": values == value for value in np.unique(values)}
     measured = {name: [photo.statistics[name] for photo in photos] for name in _SLICED}
     measured["pixels"] = [float(photo.width * photo.height) for photo in photos]
     for name, numbers in measured.items():
