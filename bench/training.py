@@ -33,8 +33,8 @@ _BACKBONES: Final[tuple[Backbone, ...]] = ("efficientnet_lite0", "mobilenet_v2")
 _WEIGHTS: Final = "weights/mobilenet_v2_imagenet.safetensors"
 _CHOSEN_RATE: Final = 0.001  # with pets; 0.01, a tenth of the default, ended at 0.69 after six epochs
 _RIVAL_RATES: Final = (0.001, 0.01)
-# The hands are of 100 pixels, so that a larger input takes time and shows no more; efficientnet_lite0 is
-# better by 224 all the same (decision 8).
+# The hands are of 100 pixels, so that a larger input takes time and shows no more; efficientnet_lite0 gains
+# nothing by a smaller one all the same (decision 8).
 _SIZE: Final = {("digits", "mobilenet_v2"): 192}
 # Beside this or 224; mobilenet_v2, and whoever must learn hands, needs the time for epochs.
 _SIZES: Final = {("pets", "efficientnet_lite0"): (288,)}
