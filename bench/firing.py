@@ -10,10 +10,13 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from bench.children import Child
+
+LEAD_S: Final = 0.25  # of a closed loop, by when its connections are open and as many requests wait as will
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,8 @@ class Outcome:
     """One run of load. answers: rows of (seconds since the start, milliseconds it took, status).
 
     cpu_s: of the server's whole tree. own_cpu_s: of the load generator. unsent: requests that were due and
-    never sent or answered.
+    never sent or answered. lead_s: at the start, while connections open and the queue fills; photos a second
+    are those after it.
     """
 
     answers: np.ndarray  # [K, 3]
@@ -29,11 +33,13 @@ class Outcome:
     cpu_s: float
     own_cpu_s: float
     unsent: int = 0
+    lead_s: float = 0.0
 
     @property
     def photos_s(self) -> float:
         """Answers with 200 a second."""
-        return float((self.answers[:, 2] == 200).sum() / self.seconds)
+        at, status = self.answers[:, 0], self.answers[:, 2]
+        return float(((status == 200) & (at >= self.lead_s)).sum() / (self.seconds - self.lead_s))
 
     @property
     def failed(self) -> int:
@@ -58,10 +64,13 @@ class Outcome:
 class Gun:
     """Load that goes on beside what the caller does; `outcome` waits for its end."""
 
-    def __init__(self, child: Child, requests: Path, **plan: float) -> None:
-        """plan: connections or rate, seconds, and perhaps count, as `bench.load` understands them."""
+    def __init__(self, child: Child, requests: Path, lead_s: float = 0.0, **plan: float) -> None:
+        """lead_s: as of `Outcome`. plan: connections or rate, seconds in all, and perhaps count, as
+        `bench.load` understands them.
+        """
         told = json.dumps({"port": child.port, "requests": str(requests), **plan})
         self._child = child
+        self._lead_s = lead_s
         self._cpu_s = child.cpu_s()
         self._process = subprocess.Popen([sys.executable, "-m", "bench.load", told], stdout=subprocess.PIPE)
 
@@ -73,9 +82,9 @@ class Gun:
             raise RuntimeError("the load generator failed; its own words stand above")
         told = json.loads(said)
         answers = np.asarray(told["answers"] or np.empty((0, 3)), np.float64).reshape(-1, 3)
-        return Outcome(answers, told["seconds"], cpu_s, told["cpu_s"], told["unsent"])
+        return Outcome(answers, told["seconds"], cpu_s, told["cpu_s"], told["unsent"], self._lead_s)
 
 
-def fire(child: Child, requests: Path, **plan: float) -> Outcome:
+def fire(child: Child, requests: Path, lead_s: float = 0.0, **plan: float) -> Outcome:
     """Load, and nothing else beside it."""
-    return Gun(child, requests, **plan).outcome()
+    return Gun(child, requests, lead_s, **plan).outcome()

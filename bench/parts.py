@@ -18,7 +18,7 @@ from typing import Final
 from bench import bare, contestants, pictures, requests
 from bench.bare import Bare
 from bench.contestants import ROOT, Contestant, Range, ours
-from bench.firing import fire
+from bench.firing import LEAD_S, fire
 from bench.models import RULE, Model
 from pawloop import image
 
@@ -133,7 +133,7 @@ def _against(
         fire(child, folder or plain, connections=8, seconds=1)
         for _ in range(rounds):
             least = limit()
-            outcome = fire(child, folder or plain, connections=8, seconds=seconds)
+            outcome = fire(child, folder or plain, LEAD_S, connections=8, seconds=LEAD_S + seconds)
             ratios.append(outcome.photos_s / least.photos_s)
             fair.append(ratios[-1] / outcome.share_left(ground.workers))
             costs.append(outcome.cpu_ms / least.cpu_ms)

@@ -17,7 +17,7 @@ from bench import bare, contestants
 from bench.bare import Bare
 from bench.children import DidNotStartError
 from bench.contestants import Contestant, Range
-from bench.firing import Outcome, fire
+from bench.firing import LEAD_S, Outcome, fire
 from bench.models import Model
 
 _WARM_S: Final = 0.7
@@ -137,7 +137,7 @@ def _lap(one: Contestant, standing: Standing, model: Model, ground: Range, laps:
             standing.start_s.append(child.start_s)
             for count in laps.connections:
                 fire(child, requests, connections=count, seconds=_WARM_S)  # some adapt to what comes
-                outcome = fire(child, requests, connections=count, seconds=laps.seconds)
+                outcome = fire(child, requests, LEAD_S, connections=count, seconds=LEAD_S + laps.seconds)
                 standing.laps.setdefault(count, []).append(Lap.of(outcome, ground.workers))
             standing.rss_mb.append(child.rss_mb())
     except DidNotStartError as error:

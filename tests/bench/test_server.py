@@ -19,7 +19,7 @@ from bench import children, claims, peers, race, report, requests, rubbish
 from bench.bare import Bare
 from bench.claims import Results
 from bench.contestants import OURS, Contestant, Range
-from bench.firing import fire
+from bench.firing import Outcome, fire
 from bench.load import Load
 from bench.models import Model
 from bench.race import Lap, Laps, Race, Standing
@@ -79,6 +79,12 @@ def test_a_child_is_measured_and_ended_by_its_id(tmp_path: Path, asked: Path) ->
     assert 0 < outcome.cpu_ms < 1000
     assert 0 < outcome.share_left(2) <= 1
     assert not process.is_running()
+
+
+def test_photos_a_second_are_those_after_the_lead() -> None:
+    answers = np.array([[0.1, 5, 200], [0.5, 5, 200], [0.9, 5, 503], [1.1, 5, 200]])
+    assert Outcome(answers, 1.25, 1.0, 0.1, lead_s=0.25).photos_s == 2
+    assert Outcome(answers, 1.25, 1.0, 0.1).photos_s == pytest.approx(3 / 1.25)
 
 
 def test_a_server_that_ends_at_once_is_told_with_its_last_words(tmp_path: Path) -> None:
