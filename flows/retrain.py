@@ -273,7 +273,7 @@ def promote(registry: Registry, number: int, verdict: Verdict, before: int | Non
 @task(name="report", cache_policy=NO_CACHE)
 def tell(card: Card, judged: Judged, dataset: Dataset, rivals: Rivals, version: int | None) -> None:
     shown = card.model_copy(update={"version": version or 0})
-    page = retrain_report.retrain_report(shown, judged, dataset, rivals.accuracies(), rivals.notes)
+    page = retrain_report.retrain_report(shown, judged, dataset, rivals.accuracies(card.costs), rivals.notes)
     create_markdown_artifact(
         page, key=run.artifact_key(card.name, "report"), description=card.verdict.summary
     )

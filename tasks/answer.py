@@ -60,7 +60,7 @@ class Answers:
 
     @property
     def labels(self) -> NDArray[np.intp]:
-        """[N] the likeliest class of each."""
+        """[N] the likeliest class of each; where mistakes cost unequally the server may say another."""
         likeliest: NDArray[np.intp] = self.probabilities.argmax(axis=1)
         return likeliest
 

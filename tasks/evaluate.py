@@ -5,7 +5,7 @@ Knows probabilities and true classes. Knows nothing about where they are from.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ from tasks.answer import Answers
 from tasks.curves import COVERAGES, areas, risk_area, risk_by_coverage
 from tasks.intervals import Interval, wilson, wilson_all
 
+LARGEST_LOG_LOSS: Final = 10.0  # of one photo, in nats, as far as intervals and the gate go
+_LARGEST_BRIER: Final = 2.0
 _BINS = 10
 _DRAWS = 500
 
@@ -64,11 +66,12 @@ class PerClass(BaseModel):
 class Evaluation(BaseModel):
     """All numbers of one model on one side of one dataset version.
 
-    accuracy counts every label, also of photos on which the model would rather ask. abstained: share
-    of all questions, unfamiliar: of those for that reason alone. aurc: area under the coverage-risk curve,
-    coverage: points of it. Intervals are 95 %, each made as `tasks.intervals` says. ece_by_chance: the
-    expected calibration error that a perfectly calibrated model would show at this size (95 % of the time
-    below it).
+    accuracy, recall, precision and confusion are of the labels that the server gives, those of least expected
+    cost, also on photos where it would rather ask; coverage, aurc, ece and areas are of the probabilities.
+    abstained: share of all questions, unfamiliar: of those for that reason alone. aurc: area under the
+    coverage-risk curve, coverage: points of it. Intervals are 95 %, each made as `tasks.intervals` says.
+    ece_by_chance: the expected calibration error that a perfectly calibrated model would show at this size
+    (95 % of the time below it).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -107,14 +110,15 @@ def evaluate(
     """Judge answers to N photos, one or more, against their true classes labels [N]."""
     probabilities, decisions = answers.probabilities, answers.decide(costs)
     count, class_count = probabilities.shape
-    right = answers.labels == labels
+    right = decisions.label == labels
     cost = incurred(labels, decisions, costs)
     surprise = -np.log(_proper(probabilities)[np.arange(count), labels])  # [N] in nats
     squares = ((probabilities - np.eye(class_count)[labels]) ** 2).sum(axis=1)  # [N]
-    confusion = confusion_matrix(labels, answers.labels, labels=range(class_count))
+    confusion = confusion_matrix(labels, decisions.label, labels=range(class_count))
     hits, held = np.diag(confusion), confusion.sum(axis=1)
     tested = held > 0
-    bins, ece, ece_by_chance = _reliability(probabilities.max(axis=1).astype(np.float64), right)
+    sure = probabilities.max(axis=1).astype(np.float64)
+    bins, ece, ece_by_chance = _reliability(sure, answers.labels == labels)
     aurc, aurc_interval = risk_area(probabilities, labels)
     return Evaluation(
         photos=count,
@@ -128,9 +132,9 @@ def evaluate(
         abstained_interval=wilson(int(decisions.abstained.sum()), count),
         unfamiliar=float(np.mean([reason == "unfamiliar" for reason in decisions.reasons])),
         log_loss=float(surprise.mean()),
-        log_loss_interval=intervals.mean(surprise),
+        log_loss_interval=_log_loss_interval(surprise),
         brier=float(squares.mean()),
-        brier_interval=intervals.mean(squares),
+        brier_interval=intervals.bounded_mean(squares, _LARGEST_BRIER),
         ece=ece,
         ece_by_chance=ece_by_chance,
         aurc=aurc,
@@ -140,6 +144,11 @@ def evaluate(
         confusion=confusion.tolist(),
         reliability=bins,
     )
+
+
+def _log_loss_interval(surprise: NDArray[np.float64]) -> Interval:
+    low, high = intervals.bounded_mean(surprise.clip(max=LARGEST_LOG_LOSS), LARGEST_LOG_LOSS)
+    return low, max(high, float(surprise.mean()))
 
 
 def largest_cost(costs: Costs) -> float:

@@ -17,7 +17,7 @@ from pawloop.decision import Costs, incurred
 from pawloop.sections import Gate
 from tasks.answer import Answers, log_probabilities
 from tasks.bars import FileFacts, absolute
-from tasks.evaluate import Evaluation, largest_cost
+from tasks.evaluate import LARGEST_LOG_LOSS, Evaluation, largest_cost
 from tasks.intervals import holm
 from tasks.paired import chance_of_worse, enough, lower_bound, upper_bound
 from tasks.slices import CLASS_SLICE
@@ -25,7 +25,6 @@ from tasks.slices import CLASS_SLICE
 _SLICE_ALPHA = 0.01
 _CLASS_PHOTOS = 10  # from which on one class is a slice: most of a hundred classes have no hundred photos
 _LOG_LOSS_MARGIN = 0.05  # nats
-_LOG_LOSS_LARGEST = 10.0  # a single photo's log-loss counts no more than this
 
 
 @dataclass(frozen=True)
@@ -148,12 +147,12 @@ def _enough(difference: NDArray[np.float64], largest: float, margin: float) -> i
 def _calibration(rival: Rival, answers: Answers, labels: NDArray[np.int64]) -> Bar:
     rows = np.arange(len(labels))
     mine, theirs = (
-        np.minimum(-log_probabilities(p)[rows, labels], _LOG_LOSS_LARGEST)[~rival.seen]
+        np.minimum(-log_probabilities(p)[rows, labels], LARGEST_LOG_LOSS)[~rival.seen]
         for p in (answers.probabilities, rival.answers.probabilities)
     )
     if len(mine) == 0:
         return Bar(name=f"log-loss against the {rival.name}", asked="photos", got="none", passed=None)
-    low = lower_bound(mine - theirs, _LOG_LOSS_LARGEST)
+    low = lower_bound(mine - theirs, LARGEST_LOG_LOSS)
     return Bar(
         name=f"log-loss against the {rival.name}",
         asked=f"not shown worse by more than {_LOG_LOSS_MARGIN:g}",

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.stats import bootstrap, norm
+from scipy.stats import norm
 
 from tasks.paired import upper_bound
 
@@ -21,7 +21,6 @@ Interval = tuple[float, float]
 _ONE_SIDE = 0.975
 _Z = float(norm.ppf(_ONE_SIDE))
 _DRAWS = 500
-_MOST_AT_ONCE = 4_000_000  # numbers of a bootstrap in memory
 
 
 def wilson(successes: float, count: float, z: float = _Z) -> Interval:
@@ -63,21 +62,6 @@ def bounded_mean(values: NDArray[np.floating], largest: float) -> Interval:
         return 0.0, 0.0
     low = largest - upper_bound(largest - values, largest, _ONE_SIDE)
     return max(0.0, low), upper_bound(values, largest, _ONE_SIDE)
-
-
-def mean(values: NDArray[np.floating]) -> Interval:
-    """Of the mean of `values` [N] without a bound, by bootstrap."""
-    if len(values) < 2 or np.ptp(values) == 0:
-        return float(values.mean()), float(values.mean())
-    found = bootstrap(
-        (values,),
-        np.mean,
-        n_resamples=2 * _DRAWS,
-        method="percentile",
-        batch=max(1, _MOST_AT_ONCE // len(values)),
-        rng=np.random.default_rng(0),
-    )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
 def resampled(count: int, statistic: Callable[[NDArray[np.intp]], float]) -> Interval:

@@ -14,16 +14,17 @@ from tasks.answer import Answers
 from tasks.slices import Slice
 
 
-def worst(answers: Answers, labels: NDArray[np.integer], count: int) -> list[int]:
-    """Rows of the `count` most confident mistakes; labels: [N] true classes."""
-    confidence = answers.probabilities.max(axis=1)
-    wrong = np.flatnonzero(answers.labels != labels)
+def worst(answers: Answers, said: NDArray[np.integer], labels: NDArray[np.integer], count: int) -> list[int]:
+    """Rows of the `count` most confident mistakes; said, labels: [N] answered and true classes."""
+    confidence = answers.probabilities[np.arange(len(said)), said]
+    wrong = np.flatnonzero(said != labels)
     rows: list[int] = wrong[np.argsort(-confidence[wrong], kind="stable")][:count].tolist()
     return rows
 
 
 def worst_in_slices(
     answers: Answers,
+    said: NDArray[np.integer],
     labels: NDArray[np.integer],
     slices: Mapping[str, NDArray[np.bool_]],
     found: Sequence[Slice],
@@ -33,6 +34,6 @@ def worst_in_slices(
 
     slices: [N] rows by name.
     """
-    wrong = worst(answers, labels, len(labels))
+    wrong = worst(answers, said, labels, len(labels))
     rows = {one.name: [row for row in wrong if slices[one.name][row]][:each] for one in found}
     return {name: inside for name, inside in rows.items() if inside}

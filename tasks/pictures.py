@@ -31,19 +31,27 @@ _LINE: Final = 14
 _QUALITY: Final = 72
 
 
-def mistakes(judged: Judged, classes: Sequence[str], dataset: Dataset, count: int = 8) -> bytes | None:
-    """The most confidently wrong test photos; None when nothing was wrong."""
-    rows = worst(judged.answers(), judged.labels(), count)
-    return _jpeg(_stacked([_strip(_tiles(judged, classes, dataset, rows), columns=4)])) if rows else None
+def mistakes(
+    judged: Judged, said: NDArray[np.integer], classes: Sequence[str], dataset: Dataset, count: int = 8
+) -> bytes | None:
+    """The most confidently wrong test photos; None when nothing was wrong. said: [N] answered classes."""
+    rows = worst(judged.answers(), said, judged.labels(), count)
+    return (
+        _jpeg(_stacked([_strip(_tiles(judged, said, classes, dataset, rows), columns=4)])) if rows else None
+    )
 
 
 def mistakes_by_slice(
-    judged: Judged, classes: Sequence[str], dataset: Dataset, rows: Mapping[str, Sequence[int]]
+    judged: Judged,
+    said: NDArray[np.integer],
+    classes: Sequence[str],
+    dataset: Dataset,
+    rows: Mapping[str, Sequence[int]],
 ) -> bytes | None:
     """The mistakes `rows` of each slice, below its name; None without any."""
     parts = []
     for name, inside in rows.items():
-        parts += [_heading(name), _strip(_tiles(judged, classes, dataset, inside), columns=4)]
+        parts += [_heading(name), _strip(_tiles(judged, said, classes, dataset, inside), columns=4)]
     return _jpeg(_stacked(parts)) if parts else None
 
 
@@ -63,14 +71,18 @@ def occlusions(
 
 
 def _tiles(
-    judged: Judged, classes: Sequence[str], dataset: Dataset, rows: Sequence[int]
+    judged: Judged,
+    said: NDArray[np.integer],
+    classes: Sequence[str],
+    dataset: Dataset,
+    rows: Sequence[int],
 ) -> list[Image.Image]:
     photos, labels, answers = dataset.photos("test"), judged.labels(), judged.answers()
     tiles = []
     for row in rows:
-        label = int(answers.labels[row])
-        said = _said(classes, label, float(answers.probabilities[row, label]), int(labels[row]))
-        tiles.append(_tile(upright(dataset.read(photos[row]), _TILE), said))
+        label = int(said[row])
+        caption = _said(classes, label, float(answers.probabilities[row, label]), int(labels[row]))
+        tiles.append(_tile(upright(dataset.read(photos[row]), _TILE), caption))
     return tiles
 
 

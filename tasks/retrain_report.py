@@ -110,18 +110,19 @@ def _rivals(rivals: Mapping[str, float], judged: Judged) -> str:
 def _plots(card: Card, judged: Judged, dataset: Dataset) -> list[tuple[str, bytes]]:
     training, evaluation = card.recipe["training"], judged.evaluation
     answers, labels = judged.answers(), judged.labels()
-    worst = worst_in_slices(answers, labels, slices(dataset.photos("test")), judged.slices, each=4)
+    said = answers.decide(card.costs).label
+    worst = worst_in_slices(answers, said, labels, slices(dataset.photos("test")), judged.slices, each=4)
     some = dict(list(worst.items())[:_WORST_SLICES])
     drawn = [
         ("Confusion", plots.confusion(evaluation.confusion, card.classes)),
-        ("Worst mistakes", pictures.mistakes(judged, card.classes, dataset)),
+        ("Worst mistakes", pictures.mistakes(judged, said, card.classes, dataset)),
         (
             "Worst mistakes: what carried the answer",
             pictures.occlusions(judged.occlusions, card.classes, labels),
         ),
         (
             "Mistakes in the worst kinds of photos",
-            pictures.mistakes_by_slice(judged, card.classes, dataset, some),
+            pictures.mistakes_by_slice(judged, said, card.classes, dataset, some),
         ),
         ("Reliability", plots.reliability(evaluation.reliability)),
         ("Error by coverage", plots.coverage(answers.probabilities, labels)),

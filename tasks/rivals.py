@@ -79,12 +79,12 @@ class Rivals:
         cost = {one: incurred(labels, own.decide(costs), costs)[fresh].mean() for one, own in told.items()}
         return min(cost, key=lambda one: cost[one])
 
-    def accuracies(self) -> dict[str, float]:
+    def accuracies(self, costs: Costs) -> dict[str, float]:
         """Accuracy by name, on the test photos that each was not trained on; who has none is left out."""
         found = {}
         for one in self.asked.values():
             told, labels, seen = one.load()
-            right = (told.labels == labels)[~seen]
+            right = (told.decide(costs).label == labels)[~seen]
             some = f", on the {len(right)} photos that it was not trained on" if seen.any() else ""
             if len(right):
                 found[f"{one.name}{some}"] = float(right.mean())

@@ -108,8 +108,8 @@ def robustness(
 
 
 def _held(strength: float, answers: Answers, labels: NDArray[np.integer], costs: Costs) -> Held:
-    right = answers.labels == labels
-    cost = incurred(labels, answers.decide(costs), costs)
+    decisions = answers.decide(costs)
+    right, cost = decisions.label == labels, incurred(labels, decisions, costs)
     return Held(
         strength=strength,
         accuracy=float(right.mean()),

@@ -68,8 +68,8 @@ def sliced(
 
     labels: [N] true classes. slices: [N] rows by name.
     """
-    right = answers.labels == labels
-    cost = incurred(labels, answers.decide(costs), costs)
+    decisions = answers.decide(costs)
+    right, cost = decisions.label == labels, incurred(labels, decisions, costs)
     whole, largest = float(right.mean()), largest_cost(costs)
     found = [_slice(name, right[rows], cost[rows], whole, largest) for name, rows in slices.items()]
     return sorted(found, key=lambda one: (one.accuracy_interval[1], one.accuracy))

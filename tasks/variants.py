@@ -139,11 +139,12 @@ def _probed(
 ) -> Judged:
     """With what shows where the file fails, and why."""
     told, labels = judged.answers(), judged.labels()
+    rows = worst(told, told.labels, labels, problem.evaluate.occlusion_photos)
     return replace(
         judged,
         slices=sliced(told, labels, slices(dataset.photos("test")), problem.costs),
         robustness=_robustness(candidate, dataset, problem, told, on_progress),
-        occlusions=occlusions(candidate, dataset, worst(told, labels, problem.evaluate.occlusion_photos)),
+        occlusions=occlusions(candidate, dataset, rows),
     )
 
 

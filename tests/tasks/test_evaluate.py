@@ -10,16 +10,39 @@ from tasks.answer import Answers
 from tasks.evaluate import evaluate
 
 COSTS = Costs(((0.0, 1.0), (4.0, 0.0)), ask=0.3)
+EVEN = Costs(((0.0, 1.0), (1.0, 0.0)), ask=0.3)
 PROBABILITIES = np.array([[0.9, 0.1], [0.6, 0.4], [0.05, 0.95], [0.99, 0.01]], np.float32)
 LABELS = np.array([0, 0, 1, 1])
 
 
 def test_accuracy_confusion_and_recall_count_every_label() -> None:
-    found = evaluate(Answers.of(PROBABILITIES), LABELS, ("cat", "dog"), COSTS)
+    found = evaluate(Answers.of(PROBABILITIES), LABELS, ("cat", "dog"), EVEN)
     assert found.accuracy == 0.75
     assert found.confusion == [[2, 0], [1, 1]]
     assert found.classes["dog"].recall == 0.5
     assert found.balanced_accuracy == 0.75
+
+
+def test_accuracy_confusion_and_recall_are_of_the_labels_that_the_server_gives() -> None:
+    found = evaluate(Answers.of(PROBABILITIES), LABELS, ("cat", "dog"), COSTS)
+    # By 0.6 it is a cat, but calling a dog one is four times as dear.
+    assert found.confusion == [[1, 1], [1, 1]]
+    assert found.accuracy == found.classes["cat"].recall == found.classes["cat"].precision == 0.5
+    assert found.ece == evaluate(Answers.of(PROBABILITIES), LABELS, ("cat", "dog"), EVEN).ece
+
+
+def test_intervals_of_log_loss_and_brier_cover_where_a_mistake_is_rare_and_sure() -> None:
+    rng, sure, true = np.random.default_rng(0), 0.999, 0.99
+    rows = np.array([[sure, 1 - sure], [1 - sure, sure]], np.float32)
+    loss = -true * np.log(sure) - (1 - true) * np.log(1 - sure)
+    brier = 2 * (true * (1 - sure) ** 2 + (1 - true) * sure**2)
+    covered = np.zeros(2)
+    for _ in range(200):
+        labels = (rng.random(80) > true).astype(int)  # eight in twenty such sets hold no mistake
+        found = evaluate(Answers.of(rows[np.zeros(80, int)]), labels, ("cat", "dog"), EVEN)
+        ends = ((loss, found.log_loss_interval), (brier, found.brier_interval))
+        covered += [low <= value <= high for value, (low, high) in ends]
+    assert (covered >= 184).all()  # 190 expected
 
 
 def test_expected_cost_is_that_of_the_decisions_also_of_questions() -> None:
@@ -31,7 +54,7 @@ def test_expected_cost_is_that_of_the_decisions_also_of_questions() -> None:
 
 def test_another_cost_matrix_changes_no_probability_based_number() -> None:
     dear = evaluate(Answers.of(PROBABILITIES), LABELS, ("cat", "dog"), COSTS)
-    even = evaluate(Answers.of(PROBABILITIES), LABELS, ("cat", "dog"), Costs(((0.0, 1.0), (1.0, 0.0)), 0.3))
+    even = evaluate(Answers.of(PROBABILITIES), LABELS, ("cat", "dog"), EVEN)
     assert (dear.log_loss, dear.brier, dear.ece) == (even.log_loss, even.brier, even.ece)
     assert dear.expected_cost != even.expected_cost
 

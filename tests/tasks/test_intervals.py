@@ -56,17 +56,14 @@ def test_the_interval_of_balanced_accuracy_covers_the_true_one() -> None:
     assert sum(low <= shares.mean() <= high for low, high in found) >= 465  # 475 expected
 
 
-def test_bootstraps_cover_the_true_mean() -> None:
+def test_a_bootstrap_covers_the_true_mean() -> None:
     rng = np.random.default_rng(0)
     covered = 0
     for _ in range(100):
         values = rng.exponential(1.0, 200)
-        for low, high in (
-            intervals.mean(values),
-            intervals.resampled(200, lambda drawn, v=values: float((drawn * v).mean())),  # type: ignore[misc]
-        ):
-            covered += low <= 1.0 <= high
-    assert covered >= 180  # 190 expected
+        low, high = intervals.resampled(200, lambda drawn, v=values: float((drawn * v).mean()))  # type: ignore[misc]
+        covered += low <= 1.0 <= high
+    assert covered >= 90  # 95 expected
 
 
 @given(st.lists(st.floats(0, 1), min_size=0, max_size=8))

@@ -62,7 +62,7 @@ def test_without_photos_nothing_is_harmed(tmp_path: Path) -> None:
 
 def test_a_map_is_brightest_where_the_answer_came_from(trial: Trial, tmp_path: Path) -> None:
     candidate, dataset, judged = trial
-    [row] = worst(judged.answers(), judged.labels(), 1)
+    [row] = worst(judged.answers(), judged.answers().labels, judged.labels(), 1)
     photo = dataset.photos("test")[row]
     pixels = np.full((64, 64, 3), (60, 60, 62), np.uint8)
     pixels[:24, :24] = (250, 0, 0)  # the only red: all that says cat
@@ -89,7 +89,7 @@ class _Shown(Dataset):
 
 def test_the_worst_mistakes_are_explained(trial: Trial) -> None:
     _, _, judged = trial
-    rows = worst(judged.answers(), judged.labels(), 4)
+    rows = worst(judged.answers(), judged.answers().labels, judged.labels(), 4)
     assert [one.row for one in judged.occlusions] == rows
     assert rows
 

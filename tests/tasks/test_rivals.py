@@ -43,7 +43,7 @@ def test_only_a_better_model_becomes_the_anchor(tmp_path: Path) -> None:
     assert asked.best(2, told(0, 0, 1, 1), COSTS) == 2
     assert asked.best(2, told(0, 0, 1, 0), COSTS) == 1
     assert asked.best(2, told(1, 0, 1, 0), COSTS) == 1
-    assert asked.accuracies() == {"version 1": 0.75}
+    assert asked.accuracies(COSTS) == {"version 1": 0.75}
 
 
 def test_a_champion_that_is_the_best_on_newer_photos_becomes_the_anchor(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_photos_that_one_was_trained_on_do_not_make_it_look_better(tmp_path: Pat
     asked = Rivals(
         {1: kept(tmp_path, 1, told(0, 0, 0, 0), seen=(0, 1)), 2: kept(tmp_path, 2, told(0, 0, 1, 1))}
     )
-    assert asked.accuracies() == {
+    assert asked.accuracies(COSTS) == {
         "version 1, on the 2 photos that it was not trained on": 0.0,
         "version 2": 1.0,
     }

@@ -64,12 +64,14 @@ def test_a_model_that_fails_small_photos_is_seen() -> None:
 
 
 def test_worst_mistakes_are_the_surest_ones() -> None:
-    assert worst(answers(wrong=5), LABELS, 3) == [0, 1, 2]
-    assert worst(answers(wrong=0), LABELS, 3) == []
+    some = answers(wrong=5)
+    assert worst(some, some.labels, LABELS, 3) == [0, 1, 2]
+    none = answers(wrong=0)
+    assert worst(none, none.labels, LABELS, 3) == []
 
 
 def test_a_slice_without_a_mistake_shows_none() -> None:
     told, rows = answers(wrong=5), slices(PHOTOS)
-    shown = worst_in_slices(told, LABELS, rows, sliced(told, LABELS, rows, COSTS), each=2)
+    shown = worst_in_slices(told, told.labels, LABELS, rows, sliced(told, LABELS, rows, COSTS), each=2)
     assert shown["source = web"] == [0, 1]
     assert "source = own" not in shown
