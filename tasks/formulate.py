@@ -51,7 +51,7 @@ fine_tune = "auto"          # "always", "never"; auto leaves it when the frozen 
 
 [gate]
 minimum_accuracy = {minimum}      # a model below it serves nobody
-margin = 0.02               # by how much a challenger may seem worse than the champion
+margin = 0.02               # by how much a challenger may seem worse than the champion, in units of [cost]
 """
 _MINIMUM = 0.8
 

@@ -221,7 +221,7 @@ def _verdict(bars: list[Bar], paired: list[_Paired], margin: float) -> Verdict:
         needed, count = [pair.enough for pair in unsure], min(pair.count for pair in unsure)
         known = [photos for photos in needed if photos is not None]
         wish = (
-            f"{max(known)} test photos would be enough, if it is not"
+            f"{max(known)} test photos would be enough in four of five cases, if it is not"
             if len(known) == len(needed)
             else "it seems worse by more than the margin, but not surely"
             if any(pair.mean > margin for pair in unsure)

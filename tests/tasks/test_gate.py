@@ -86,7 +86,11 @@ def test_too_few_photos_cannot_tell_and_say_how_many_would_do() -> None:
     unsure = verdict(same, labels, [rival])
     assert unsure.outcome == "cannot tell"
     assert "no worse than the champion (version 1); " in unsure.summary
-    assert "133 test photos would be enough" in unsure.summary or "134 test photos" in unsure.summary
+    found = re.search(r"(\d+) test photos would be enough in four of five cases", unsure.summary)
+    assert found
+    enough = int(found[1])
+    nights = [night(enough, 0.01, 0.01, seed).outcome for seed in range(60)]
+    assert nights.count("promote") >= 40  # 48 expected, and 30 on as many as the bar itself asks for
 
 
 def test_the_same_network_is_no_worse_on_however_few_photos() -> None:

@@ -62,13 +62,12 @@ def test_the_bound_covers_the_true_mean_95_times_in_100(
     assert covered / nights >= 0.93  # 0.95 less two standard errors of 400 nights
 
 
-def test_enough_photos_are_enough() -> None:
-    values = differences(2, 2, 100)
-    for differing in (values, np.r_[values, -values]):
-        needed = enough(differing, 1.0, 0.02)
-        assert needed
-        assert upper_bound(differing, 1.0, repeats=needed / len(differing)) <= 0.02
-        assert upper_bound(differing, 1.0, repeats=0.9 * needed / len(differing)) > 0.02
+def test_enough_photos_are_enough_in_four_of_five_samples() -> None:
+    values, rng = differences(2, 2, 100), np.random.default_rng(0)
+    needed = enough(values, 1.0, 0.02)
+    assert needed
+    shown = [upper_bound(rng.choice(values, needed), 1.0) <= 0.02 for _ in range(200)]
+    assert sum(shown) >= 148  # 160 asked for
 
 
 def test_no_number_of_photos_shows_what_is_not_so() -> None:
