@@ -194,7 +194,7 @@ def explore(
 def train(dataset: Dataset, recipe: Recipe, weights: Sequence[Pretrained], key: str) -> Trained:
     trained = training.train(dataset, recipe, weights, key, Progress("Train"))
     create_markdown_artifact(
-        retrain_report.candidates(trained.story),
+        cardtext.candidates(trained.story),
         key=run.artifact_key(dataset.name, "candidates"),
         description="Candidates of the last training",
     )

@@ -34,6 +34,36 @@ def plain(said: object) -> str:
     return str(said).translate(_MARKUP)
 
 
+def candidates(training: Mapping[str, Any]) -> str:  # Any: names and numbers
+    """The candidates of a training, side by side on validation photos."""
+    rows = [
+        (
+            found["name"],
+            found["backbone"],
+            found["image_size"],
+            found.get("crop_mode", "center"),
+            f"{found['tuning']['rate']:g}" if found["tuning"] else "–",
+            found["epochs"] or "–",
+            f"{found['validation_accuracy']:.4f}",
+            f"{found['validation_log_loss']:.4f}",
+            f"{found['seconds']:.1f}",
+        )
+        for found in training["candidates"]
+    ]
+    header = (
+        "candidate",
+        "backbone",
+        "input",
+        "cut",
+        "rate",
+        "epochs",
+        "validation accuracy",
+        "log-loss",
+        "seconds",
+    )
+    return table(header, rows) + (f"\n\n{training['note']}" if training.get("note") else "")
+
+
 def verdict_markdown(verdict: Verdict) -> str:
     """The gate's verdict: a sentence and a line a bar."""
     rows = [(bar.name, bar.asked, bar.got, _MARK[bar.passed]) for bar in verdict.bars]
@@ -193,10 +223,21 @@ def _making(card: Card) -> str:
     took = f"Training took {training['seconds']} s on {training['machine']}. " if training else ""
     told = ("training", "classes", "trials", "pinned")  # elsewhere on the card
     recipe = [(f"`{name}`", value) for name, value in card.recipe.items() if name not in told]
+    raced = training.get("candidates")
+    chosen = f"{_chosen(raced[0])}\n\n{candidates(training)}\n\n" if raced else ""
+    allowed = table(("recipe", ""), recipe)
     return (
         f"{card.backbone_because}. Weights: {card.weights}. Input {card.image_size} x {card.image_size}, "
-        f"{card.resize}. {took}{_costs(card)}\n\n" + table(("recipe", ""), recipe)
+        f"{card.resize}. {took}{_costs(card)}\n\n{chosen}What the recipe allowed:\n\n{allowed}"
     )
+
+
+def _chosen(one: Numbers) -> str:
+    """How the network was trained that is the best on validation photos, and so this one."""
+    if tuning := one["tuning"]:
+        told = ", ".join(f"{name} {value}" for name, value in tuning.items())
+        return f"Chosen on validation photos: a network fine-tuned for {one['epochs']} epochs ({told})."
+    return "Chosen on validation photos: a linear head on features that were left as they came."
 
 
 def _costs(card: Card) -> str:

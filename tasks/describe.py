@@ -16,6 +16,7 @@ from pawloop.errors import DatasetError
 from pawloop.printable import some_of
 from pawloop.problem import Problem
 from tasks.candidate import Candidate
+from tasks.intervals import wilson
 from tasks.licences import licences
 from tasks.manifest import Dataset, versions
 from tasks.provenance import code_version
@@ -87,7 +88,7 @@ def describe(
 def limits(problem: Problem, judged: Judged) -> Iterator[str]:
     """What its users must know, as far as the test photos told."""
     low, _ = judged.evaluation.accuracy_interval
-    yield f"Made for photos of {some_of(problem.classes)}. Most others are told to be unfamiliar, not all."
+    yield f"Made for photos of {some_of(problem.classes)}. {_others(problem, judged)}"
     yield (
         f"Judged on {judged.evaluation.photos} photos of the same sources; with 95 % confidence its "
         f"accuracy on such photos is at least {low:.3f}. Other cameras and places may differ."
@@ -98,6 +99,20 @@ def limits(problem: Problem, judged: Judged) -> Iterator[str]:
         yield f"Less accurate on some kinds of photos than on the whole: {told}."
     if judged.robustness:
         yield from _fragile(judged.robustness)
+
+
+def _others(problem: Problem, judged: Judged) -> str:
+    """What comes of photos of anything else; how many of them are found out was not measured."""
+    if problem.cost.unfamiliar >= 1:
+        return "Whatever else is shown gets one of these names: `[cost] unfamiliar` is 1."
+    evaluation = judged.evaluation
+    low, high = wilson(evaluation.unfamiliar * evaluation.photos, evaluation.photos)
+    return (
+        "Other photos are told to be unfamiliar where they are less like the training photos than "
+        f"{problem.cost.unfamiliar:.1%} of validation photos; how many are found by that was not measured. "
+        f"Of the test photos, which are of these classes, {evaluation.unfamiliar:.1%} are told so, too "
+        f"({low:.1%} to {high:.1%})."
+    )
 
 
 def _learnt(dataset: Dataset, weights: Pretrained) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Any
 from pawloop.card import Card
 from tasks import pictures, plots
 from tasks.cardtext import (
+    candidates,
     classes_markdown,
     confused_markdown,
     metrics_markdown,
@@ -54,36 +55,6 @@ def retrain_report(
         if len(text) + len(picture) < LIMIT_BYTES:
             text += picture
     return text
-
-
-def candidates(training: Mapping[str, Any]) -> str:  # Any: names and numbers
-    """The candidates of a training, side by side on validation photos."""
-    rows = [
-        (
-            found["name"],
-            found["backbone"],
-            found["image_size"],
-            found["crop_mode"],
-            f"{found['tuning']['rate']:g}" if found["tuning"] else "–",
-            found["epochs"] or "–",
-            f"{found['validation_accuracy']:.4f}",
-            f"{found['validation_log_loss']:.4f}",
-            f"{found['seconds']:.1f}",
-        )
-        for found in training["candidates"]
-    ]
-    header = (
-        "candidate",
-        "backbone",
-        "input",
-        "cut",
-        "rate",
-        "epochs",
-        "validation accuracy",
-        "log-loss",
-        "seconds",
-    )
-    return table(header, rows) + (f"\n\n{training['note']}" if training["note"] else "")
 
 
 def _confused(card: Card) -> str:

@@ -93,6 +93,29 @@ def test_the_card_says_all_that_a_model_card_should(
     assert card.metrics["float32"]["slices"][0]["accuracy_interval"]
 
 
+def test_the_card_says_how_its_network_was_trained(told: tuple[Card, Dataset, Judged]) -> None:
+    card = told[0]
+    words = card_markdown(card)
+    assert "Chosen on validation photos: a linear head on features that were left as they came" in words
+    best = card.recipe["training"]["candidates"][0]
+    tuned = best | {"tuning": {"rate": 0.001, "smoothing": 0.1}, "epochs": 7}
+    training = card.recipe["training"] | {"candidates": [tuned, best]}
+    words = card_markdown(card.model_copy(update={"recipe": card.recipe | {"training": training}}))
+    assert "a network fine-tuned for 7 epochs (rate 0.001, smoothing 0.1)" in words
+    assert words.count(f"| {best['name']} | {best['backbone']} |") == 2
+
+
+def test_the_limits_promise_nothing_about_other_photos(
+    problem: Problem, told: tuple[Card, Dataset, Judged]
+) -> None:
+    judged = told[2]
+    first = next(describe.limits(problem, judged))
+    assert "less like the training photos than 99.0% of validation photos" in first
+    assert "was not measured" in first
+    none = problem.model_copy(update={"cost": problem.cost.model_copy(update={"unfamiliar": 1.0})})
+    assert "Whatever else is shown gets one of these names" in next(describe.limits(none, judged))
+
+
 def test_the_limits_tell_where_the_model_fails(problem: Problem, told: tuple[Card, Dataset, Judged]) -> None:
     judged = told[2]
     assert judged.robustness is not None
