@@ -34,7 +34,7 @@ def verdicts(
     facts: of float32's file. network: SHA-256 of the weights. One that a person took out of service does not
     come back by itself, however it is judged.
     """
-    rows, asked = slices(dataset.photos("test")), rivals.load()
+    rows, asked, groups = slices(dataset.photos("test")), rivals.load(), dataset.groups("test")
     found = {
         precision: gate.judge(
             Challenger(one.answers(), one.evaluation, facts, network),
@@ -43,6 +43,7 @@ def verdicts(
             rows,
             problem.costs,
             problem.gate,
+            groups,
         )
         for precision, one in judged.items()
     }

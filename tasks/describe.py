@@ -78,7 +78,7 @@ def describe(
         novelty_threshold=problem.cost.unfamiliar,
         metrics={name: one.metrics() for name, one in judged.items()},
         verdict=verdict,
-        limits=[*limits(problem, judged["float32"]), *_learnt(dataset, own)],
+        limits=[*limits(problem, judged["float32"]), *_alike(dataset), *_learnt(dataset, own)],
         files={one.file: durable.sha256(candidate.folder / one.file) for one in variants.values()},
     )
     durable.write_bytes(candidate.folder / "card.json", card.model_dump_json(indent=2).encode())
@@ -113,6 +113,15 @@ def _others(problem: Problem, judged: Judged) -> str:
         f"Of the test photos, which are of these classes, {evaluation.unfamiliar:.1%} are told so, too "
         f"({low:.1%} to {high:.1%})."
     )
+
+
+def _alike(dataset: Dataset) -> Iterator[str]:
+    groups = dataset.groups("test")
+    if (count := len(set(groups))) < len(groups):
+        yield (
+            f"The {len(groups)} test photos are of {count} groups, and those of one are often right or wrong "
+            "together. The gate counts a group as one draw; intervals count photos, so they are too narrow."
+        )
 
 
 def _learnt(dataset: Dataset, weights: Pretrained) -> Iterator[str]:

@@ -6,6 +6,7 @@ Knows probabilities, labels and costs; knows nothing about files or who asks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ from tasks.answer import Answers, log_probabilities
 from tasks.bars import FileFacts, absolute
 from tasks.evaluate import LARGEST_LOG_LOSS, Evaluation, largest_cost
 from tasks.intervals import holm
-from tasks.paired import chance_of_worse, enough, lower_bound, upper_bound
+from tasks.paired import by_group, chance_of_worse, enough, lower_bound, upper_bound
 from tasks.slices import CLASS_SLICE
 
 _SLICE_ALPHA = 0.01
@@ -60,13 +61,14 @@ def judge(
     slices: Mapping[str, NDArray[np.bool_]],
     costs: Costs,
     asked: Gate,
+    groups: NDArray[np.generic] | None = None,
 ) -> Verdict:
     """The verdict on a challenger's answers to test photos with true classes labels [N].
 
-    slices: rows of test photos by a name such as "source = web". A first model, without rivals, has only
-    the absolute bars to meet.
+    slices: rows of test photos by a name such as "source = web". groups: [N], equal where photos are of one
+    subject, which counts as one draw. A first model, without rivals, has only the absolute bars to meet.
     """
-    answers = challenger.answers
+    answers, groups = challenger.answers, np.arange(len(labels)) if groups is None else groups
     bars = absolute(challenger.evaluation, challenger.file, asked)
     paired: list[_Paired] = []
     differences: dict[str, _Slice] = {}
@@ -75,14 +77,16 @@ def judge(
         difference = mine - incurred(labels, rival.answers.decide(costs), costs)
         is_same = bool(rival.network) and rival.network == challenger.network and not difference.any()
         paired.append(
-            _same(rival, asked) if is_same else _against(rival, difference[~rival.seen], costs, asked)
+            _same(rival, asked)
+            if is_same
+            else _against(rival, difference[~rival.seen], groups[~rival.seen], costs, asked)
         )
         bars += paired[-1].bars
-        bars.append(_calibration(rival, answers, labels))
+        bars.append(_calibration(rival, answers, labels, groups))
         for name, rows in slices.items():
             chosen = rows & ~rival.seen
             differences[f"{name} against the {rival.name}"] = _Slice(
-                difference[chosen], labels[chosen], costs, name.startswith(CLASS_SLICE)
+                difference[chosen], labels[chosen], groups[chosen], costs, name.startswith(CLASS_SLICE)
             )
     if rivals:
         bars += _slices(differences, asked)
@@ -119,22 +123,32 @@ def _same(rival: Rival, asked: Gate) -> _Paired:
     return _Paired(rival.name, [bar], False, True, 0, len(rival.seen))
 
 
-def _against(rival: Rival, difference: NDArray[np.float64], costs: Costs, asked: Gate) -> _Paired:
+def _against(
+    rival: Rival,
+    difference: NDArray[np.float64],
+    groups: NDArray[np.generic],
+    costs: Costs,
+    asked: Gate,
+) -> _Paired:
     name = f"expected cost against the {rival.name}"
     left_out = f", {int(rival.seen.sum())} left out that it was trained on" if rival.seen.any() else ""
     largest = largest_cost(costs)
     if len(difference) == 0:
         bar = Bar(name=name, asked="photos that it was not trained on", got="none", passed=None)
         return _Paired(rival.name, [bar], False, False, _enough(np.zeros(1), largest, asked.margin), 0)
-    high, low = upper_bound(difference, largest), lower_bound(difference, largest)
+    drawn, factor = by_group(difference, groups)
+    each = len(difference) / len(drawn)
+    of_groups = f" of {len(drawn)} groups" if each > 1 else ""
+    high, low = upper_bound(drawn, factor * largest), lower_bound(drawn, factor * largest)
     bar = Bar(
         name=name,
         asked=f"worse by at most {asked.margin:g} (95 % bound)",
-        got=f"{difference.mean():+.4f}, at most {high:+.4f} ({len(difference)} photos{left_out})",
+        got=f"{difference.mean():+.4f}, at most {high:+.4f} ({len(difference)} photos{of_groups}{left_out})",
         passed=high <= asked.margin,
     )
     is_proven = high <= asked.margin
-    needed = 0 if is_proven else _enough(difference, largest, asked.margin)
+    needed = 0 if is_proven else _enough(drawn, factor * largest, asked.margin)
+    needed = None if needed is None else math.ceil(needed * each)
     return _Paired(rival.name, [bar], low > 0, is_proven, needed, len(difference), float(difference.mean()))
 
 
@@ -144,7 +158,9 @@ def _enough(difference: NDArray[np.float64], largest: float, margin: float) -> i
     return equal if equal and equal > len(difference) else enough(difference, largest, margin)
 
 
-def _calibration(rival: Rival, answers: Answers, labels: NDArray[np.int64]) -> Bar:
+def _calibration(
+    rival: Rival, answers: Answers, labels: NDArray[np.int64], groups: NDArray[np.generic]
+) -> Bar:
     rows = np.arange(len(labels))
     mine, theirs = (
         np.minimum(-log_probabilities(p)[rows, labels], LARGEST_LOG_LOSS)[~rival.seen]
@@ -152,7 +168,8 @@ def _calibration(rival: Rival, answers: Answers, labels: NDArray[np.int64]) -> B
     )
     if len(mine) == 0:
         return Bar(name=f"log-loss against the {rival.name}", asked="photos", got="none", passed=None)
-    low = lower_bound(mine - theirs, LARGEST_LOG_LOSS)
+    drawn, factor = by_group(mine - theirs, groups[~rival.seen])
+    low = lower_bound(drawn, factor * LARGEST_LOG_LOSS)
     return Bar(
         name=f"log-loss against the {rival.name}",
         asked=f"not shown worse by more than {_LOG_LOSS_MARGIN:g}",
@@ -163,10 +180,14 @@ def _calibration(rival: Rival, answers: Answers, labels: NDArray[np.int64]) -> B
 
 @dataclass(frozen=True)
 class _Slice:
-    """Differences of the cost of some photos [N], and their true classes [N]. is_class: all those of one."""
+    """Differences of the cost of some photos [N], their true classes [N] and groups [N].
+
+    is_class: all photos of one class.
+    """
 
     values: NDArray[np.float64]
     labels: NDArray[np.int64]
+    groups: NDArray[np.generic]
     costs: Costs
     is_class: bool
 
@@ -178,7 +199,8 @@ class _Slice:
     def chance(self) -> float:
         """p-value of its being worse. The dearest mistake counts that its own classes can have."""
         largest = max(self.costs.ask, float(self.costs.matrix[np.unique(self.labels)].max()))
-        return chance_of_worse(self.values, largest)
+        drawn, factor = by_group(self.values, self.groups)
+        return chance_of_worse(drawn, factor * largest)
 
 
 def _slices(differences: Mapping[str, _Slice], asked: Gate) -> list[Bar]:

@@ -141,6 +141,12 @@ class Dataset:
         table = self._read(_PHOTO_COLUMNS, chosen)
         return [_photo(row) for batch in table.to_batches(max_chunksize=4096) for row in batch.to_pylist()]
 
+    def groups(self, side: Side) -> NDArray[np.str_]:
+        """[N] the group of each photo of `photos`, its id where it has none."""
+        chosen = (pc.field("verdict") == KEPT) & (pc.field("side") == side)
+        rows = self._read(["id", "group"], chosen).to_pylist()
+        return np.array([f"group:{row['group']}" if row["group"] else row["id"] for row in rows])
+
     def counts(self) -> dict[Side, dict[str, int]]:
         """Photos kept, by side and class."""
         counts: dict[Side, dict[str, int]] = self.facts()["counts"]

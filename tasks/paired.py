@@ -49,6 +49,17 @@ def lower_bound(differences: NDArray[np.floating], largest: float, confidence: f
     return -upper_bound(-differences, largest, confidence)
 
 
+def by_group(values: NDArray[np.floating], groups: NDArray[np.generic]) -> tuple[NDArray[np.float64], float]:
+    """One value for each group of `values` [N], with the same mean, and how many times as large one may be.
+
+    Photos of one subject are right or wrong together: a bound that takes each for a draw of its own is too
+    narrow. groups: [N], whose equal values are one group.
+    """
+    _, place, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    scale = len(sizes) / len(values)
+    return scale * np.bincount(place, values).astype(np.float64), scale * float(sizes.max())
+
+
 def enough(differences: NDArray[np.floating], largest: float, margin: float) -> int | None:
     """How many pairs that differ like these would show a mean within `margin` in four of five samples.
 

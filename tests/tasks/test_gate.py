@@ -79,6 +79,16 @@ def test_an_equal_challenger_on_enough_photos_is_promoted() -> None:
     assert verdict(same, labels, [rival]).outcome == "promote"
 
 
+def test_photos_of_few_groups_cannot_tell_however_many_they_are() -> None:
+    labels = labelled()
+    same = model(labels, 0.0, np.random.default_rng(0))
+    mine, champion = Challenger(Answers.of(same), SOME, FileFacts(0.0, 10.0)), rival("champion", same)
+    told = judge(mine, labels, [champion], {}, COSTS, ASKED, np.arange(400) // 20)
+    assert told.outcome == "cannot tell"
+    assert any("(400 photos of 20 groups)" in bar.got for bar in told.bars)
+    assert "6080 test photos would be enough" in told.summary  # 304 groups of 20
+
+
 def test_too_few_photos_cannot_tell_and_say_how_many_would_do() -> None:
     labels = labelled(60)
     same = model(labels, 0.0, np.random.default_rng(0))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.paired import chance_of_worse, enough, lower_bound, upper_bound
+from tasks.paired import by_group, chance_of_worse, enough, lower_bound, upper_bound
 
 Z = 1.6448536
 
@@ -68,6 +68,25 @@ def test_enough_photos_are_enough_in_four_of_five_samples() -> None:
     assert needed
     shown = [upper_bound(rng.choice(values, needed), 1.0) <= 0.02 for _ in range(200)]
     assert sum(shown) >= 148  # 160 asked for
+
+
+def test_photos_that_fail_together_are_no_draws_of_their_own() -> None:
+    rng, groups = np.random.default_rng(0), np.repeat(np.arange(100), 10)
+    passed = {"photos": 0, "groups": 0}
+    for _ in range(200):  # worse by 0.04, twice the margin
+        values = np.repeat((rng.random(100) < 0.07) - 1.0 * (rng.random(100) < 0.03), 10)
+        drawn, factor = by_group(values, groups)
+        assert drawn.mean() == pytest.approx(values.mean())
+        passed["photos"] += upper_bound(values, 1.0) <= 0.02
+        passed["groups"] += upper_bound(drawn, factor) <= 0.02
+    assert passed["groups"] <= 10 < passed["photos"]
+
+
+def test_groups_of_one_photo_change_nothing() -> None:
+    values = differences(3, 2, 50)
+    drawn, factor = by_group(values, np.arange(50))
+    assert factor == 1.0
+    assert drawn.tolist() == values.tolist()
 
 
 def test_no_number_of_photos_shows_what_is_not_so() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from pawloop.errors import SourceError
 from tasks.collect import collect
+from tasks.manifest import SIDES
 from tests.tasks.albums import album, made, photo, problem
 
 
@@ -31,6 +32,9 @@ def test_a_csv_names_photos_beside_it_with_side_and_group(tmp_path: Path) -> Non
     assert len(rows) == 16
     assert all(row["side"] == "test" for row in rows if row["name"] < "cat/cat003.jpg")
     assert len({row["side"] for row in rows if row["group"] == "rex"}) == 1
+    of_rex = {name for side in SIDES for name in dataset.groups(side) if name.startswith("group:")}
+    assert of_rex == {"group:rex"}
+    assert [len(dataset.groups(side)) for side in SIDES] == [len(dataset.photos(side)) for side in SIDES]
 
 
 def test_a_parquet_list_gives_the_same_version_as_the_csv(tmp_path: Path) -> None:
