@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -89,6 +89,17 @@ class Experiment:
     error: str
 
 
+# Said outright: of a column that holds nothing but None, Arrow cannot tell the type.
+_TYPES = {
+    str: pa.string(),
+    str | None: pa.string(),
+    int: pa.int64(),
+    float | None: pa.float64(),
+    list[float]: pa.list_(pa.float64()),
+}
+_SCHEMA = pa.schema([(name, _TYPES[kind]) for name, kind in get_type_hints(Experiment).items()])
+
+
 def experiments(store: Path, name: str, newest: int | None = None) -> list[Experiment]:
     """Every candidate of a problem's trainings and of its searches, oldest first.
 
@@ -159,9 +170,9 @@ def named(found: Sequence[Experiment], run: str) -> Experiment:
 
 
 def write_parquet(found: Sequence[Experiment], path: Path) -> None:
-    """The rows as a Parquet file, for anyone's notebook."""
+    """The rows as a Parquet file, for anyone's notebook, its columns of the same types whatever it holds."""
     with durable.aside(path) as draft:
-        pq.write_table(pa.Table.from_pylist([asdict(one) for one in found]), draft)
+        pq.write_table(pa.Table.from_pylist([asdict(one) for one in found], _SCHEMA), draft)
 
 
 def _cards(store: Path, name: str) -> Iterator[tuple[Path, Card]]:

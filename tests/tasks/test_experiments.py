@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import pyarrow.dataset as arrow
 import pyarrow.parquet as pq
 import pytest
 
@@ -189,3 +190,15 @@ def test_a_row_tells_what_a_candidate_was_made_from(store: Path) -> None:
 def test_the_rows_can_be_read_as_parquet(store: Path, tmp_path: Path) -> None:
     write_parquet(experiments(store, "colours"), tmp_path / "x.parquet")
     assert pq.read_table(tmp_path / "x.parquet")["seed"].to_pylist() == [0, 0, 1, 1]
+
+
+def test_files_of_frozen_heads_alone_and_of_fine_tuned_networks_are_read_together(tmp_path: Path) -> None:
+    frozen, tuned, none = tmp_path / "frozen.parquet", tmp_path / "tuned.parquet", tmp_path / "none.parquet"
+    training(tmp_path, "abcdef0123456789")
+    write_parquet(experiments(tmp_path, "colours"), frozen)
+    judged(tmp_path, "20260101-000000-aaaa", seed=0)
+    write_parquet(experiments(tmp_path, "colours"), tuned)
+    write_parquet([], none)
+    together = arrow.dataset([frozen, tuned, none]).to_table()
+    rates = together["rate"].to_pylist()
+    assert (len(rates), rates.count(Tuning().rate)) == (4, 1)
