@@ -38,6 +38,7 @@ def tune(problem: str | None = None, seed: Seed = 0) -> State:
     """
     chosen = run.loaded()
     spec, store = problems.load(problem or chosen.problem), chosen.store.resolve()
+    tuning.require_fine_tuning(spec)
     with run.only_one(store, spec, "tune"):
         weights = retrain.pretrained(spec, store)
         with run.alone_with_photos(store, spec):

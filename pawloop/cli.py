@@ -141,7 +141,7 @@ def tune(
     """Search for better candidates now; the next retrains try what it finds.
 
     What it searches, and for how long, stands in the problem file's [tune]. A search that was killed goes
-    on where it stopped.
+    on where it stopped; one that is done goes on with more [tune] trials, and another --seed begins anew.
 
     Example: `pawloop tune --problem cat-vs-dog`
     """

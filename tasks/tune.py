@@ -22,7 +22,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from pawloop import durable
-from pawloop.errors import TrainingError
+from pawloop.errors import ProblemFileError, TrainingError
 from pawloop.problem import Problem
 from tasks import provenance
 from tasks.contest import Contest, Frozen
@@ -68,6 +68,15 @@ class Search:
         """To train this candidate alone for so long, by the cut that suits its network."""
         tried, problem = cuts(trial, self.problem), self.problem
         return Recipe(tried, "always", problem.train.views, seconds, problem.classes, self.seed)
+
+
+def require_fine_tuning(problem: Problem) -> None:
+    """Raise ProblemFileError where the nights never fine-tune, so that a search would be in vain."""
+    if problem.train.fine_tune == "never":
+        raise ProblemFileError(
+            f'problem {problem.name}: [train] fine_tune = "never", so no night would use what a search '
+            'finds, which is how to fine-tune; set it to "auto" or "always", or search no more'
+        )
 
 
 def open_search(dataset: Dataset, problem: Problem, weights: Sequence[Pretrained], seed: int) -> Search:

@@ -10,10 +10,11 @@ import httpx
 import pytest
 from prefect.states import Failed
 
-from flows import run
+from flows import retrain, run
+from flows.tune import tune
 from pawloop import durable
 from pawloop import problem as problems
-from pawloop.errors import BusyError, SourceError
+from pawloop.errors import BusyError, ProblemFileError, SourceError
 
 
 def test_the_second_retrain_of_a_problem_is_told_who_holds_it(tmp_path: Path) -> None:
@@ -41,6 +42,20 @@ def test_a_search_waits_while_a_retrain_divides_the_photos(tmp_path: Path) -> No
             done.append("retrain")
         waiting.result(10)
     assert done == ["retrain", "search"]
+
+
+def test_a_search_for_nights_that_never_fine_tune_is_refused_before_photos_are_collected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "heads.toml"
+    file.write_text(
+        'name = "heads"\nclasses = ["cat", "dog"]\n'
+        '[data]\nsources = ["sample://pets?count=40"]\n[train]\nfine_tune = "never"\n'
+    )
+    monkeypatch.setenv("PAWLOOP_STORE", str(tmp_path / "store"))
+    monkeypatch.setattr(retrain, "pretrained", lambda *_: pytest.fail("time was spent"))
+    with pytest.raises(ProblemFileError, match=r'fine_tune = "never".*set it to "auto"'):
+        tune.fn(str(file))
 
 
 def test_another_problem_may_retrain_meanwhile(tmp_path: Path) -> None:
