@@ -90,6 +90,7 @@ class Contest:
         self.notes: list[str] = []
         self.deadline = np.inf
         self._started, self._diverged = 0, list[Trial]()  # in the race
+        self._first_s: float | None = None  # a first epoch's time, once estimated
 
     def run(self) -> list[Entry]:
         """All that was trained, from the best on validation photos on.
@@ -97,15 +98,16 @@ class Contest:
         Raises BudgetError when fine-tuning was asked for always and no epoch fits the budget,
         UnfinishedError at the deadline.
         """
-        if self.recipe.fine_tune == "always" and not self.recipe.pinned and not self._has_begun:
-            self._require_an_epoch(self.recipe.nets[0])
+        wanted, first_s = self.recipe.fine_tune, self._require_an_epoch()
         entries = [self.frozen(self.recipe.nets[0], self.deadline)]
-        began, wanted = time.monotonic(), self.recipe.fine_tune
+        began = time.monotonic()
         until = began + self.recipe.budget_s
-        heads_until = until if wanted == "never" else began + _HEADS_SHARE * self.recipe.budget_s
+        share_until = until if wanted == "never" else began + _HEADS_SHARE * self.recipe.budget_s
         for net in sorted(self._others(), key=lambda one: one.cost):
+            dearer = max(1.0, net.cost / self.recipe.nets[0].cost)  # it may be the one to be fine-tuned
+            heads_until = min(share_until, until - dearer * first_s)
             try:
-                if time.monotonic() > heads_until:
+                if net not in self.heads and time.monotonic() > heads_until:
                     raise UnfinishedError("the time for heads was out before its turn")
                 entries.append(self.frozen(net, heads_until))
             except UnfinishedError as error:
@@ -125,8 +127,10 @@ class Contest:
     def prepare(self) -> None:
         """Find all heads outside the budget, until `deadline`.
 
-        Raises UnfinishedError at the deadline.
+        Raises BudgetError, before any features are computed, where `run` would; UnfinishedError at the
+        deadline.
         """
+        self._require_an_epoch()
         for net in (self.recipe.nets[0], *self._others()):
             self.frozen(net, self.deadline)
 
@@ -256,13 +260,28 @@ class Contest:
     def _network(self, net: Net) -> Network:
         return net.network(self.weights[net.backbone], len(self.recipe.classes), self.recipe.seed)
 
-    def _require_an_epoch(self, net: Net) -> None:
-        """Before all photos' features are computed: whether the budget has time for one epoch at all."""
+    def _require_an_epoch(self) -> float:
+        """Seconds that the first network's first epoch takes, by estimate, where one must be had; else 0.
+
+        Before all photos' features are computed. Raises BudgetError when the budget has no time for it.
+        """
+        if self.recipe.fine_tune != "always" or self.recipe.pinned or self._has_begun:
+            return 0.0
+        if self._first_s is None:
+            self._first_s = self._estimated_first_s(self.recipe.nets[0])
+        return self._first_s
+
+    def _estimated_first_s(self, net: Net) -> float:
+        """Of the activations that it learns from, of the epoch itself, and of timing it once more."""
         network = self._network(net)
+        counts = self.inputs.counts(net, network)
+        started = time.monotonic()
         few = self.inputs.few(net, network, _TIMED_PHOTOS)
-        _, epoch_s = measured_pace(network, few, self.inputs.counts(net, network))
+        photo_s = (time.monotonic() - started) / len(few.labels)
+        _, epoch_s = measured_pace(network, few, counts)
         if epoch_s > self.recipe.budget_s:
             raise self._too_short(epoch_s, self.recipe.budget_s)
+        return time.monotonic() - started + photo_s * sum(counts) + epoch_s
 
     def _no_epoch(self, runs: Sequence[Racer], pace: Pace, until: float) -> BudgetError:
         why = [run.unfinished for run in runs if run.unfinished]

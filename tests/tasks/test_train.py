@@ -655,6 +655,39 @@ def test_other_networks_heads_leave_time_for_fine_tuning(
     assert "the time was out after 1 of its 6 heads" in note
 
 
+def test_other_networks_heads_are_granted_no_time_of_the_first_epoch(
+    problem: Problem,
+    dataset: Dataset,
+    pretrained: Pretrained,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(racer, "_MOST_EPOCHS", 1)
+    monkeypatch.setattr(contest, "measured_pace", lambda *_: ("float32", 560.0))
+    sizes = sections.Train(
+        crop_modes=("center",),
+        fine_tune="always",
+        image_sizes=(96, 160),
+        rates=(4e-4,),
+        views=0,
+        budget_s=600,
+    )
+    recipe = recipes.plan(problem.model_copy(update={"train": sizes}), [pretrained], 0)
+    race = contest.Contest(dataset, recipe, [pretrained], tmp_path, lambda *_: None)
+    race.frozen(recipe.nets[0])
+    granted: dict[int, float] = {}
+
+    def late(_: contest.Contest, net: extractors.Net, network: object, until: float) -> None:
+        granted[net.image_size] = until - time.monotonic()
+        raise features.UnfinishedError("too many photos")
+
+    monkeypatch.setattr(contest.Contest, "_fitted", late)
+    assert any(entry.tuning for entry in race.run())
+    assert list(granted) == [96]  # an epoch at 160 takes longer than there is
+    assert granted[96] < 600 - 560
+    assert any("at 160 waits" in note for note in race.notes)
+
+
 def test_a_budget_of_which_little_is_left_says_so(
     problem: Problem,
     dataset: Dataset,

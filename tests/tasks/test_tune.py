@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -13,7 +12,7 @@ from optuna.trial import TrialState
 from pawloop.errors import TrainingError
 from pawloop.problem import Problem
 from pawloop.sections import Data, Model, Train, Tune
-from tasks import experiments, gain, head, inputs, recipe, trials, tune, tune_report, weights
+from tasks import contest, experiments, gain, head, inputs, recipe, trials, tune, tune_report, weights
 from tasks.manifest import Dataset
 from tests.tasks import albums
 
@@ -133,7 +132,10 @@ def test_a_candidate_before_that_cannot_be_trained_is_told_and_what_was_found_is
     assert line.endswith("fine-tuning diverged")
 
 
-def test_a_time_too_short_for_one_trial_is_told(problem: Problem, dataset: Dataset, tmp_path: Path) -> None:
+def test_a_time_too_short_for_one_trial_is_told_before_features_are_prepared(
+    problem: Problem, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contest.Contest, "frozen", lambda *_: pytest.fail("features were prepared"))
     hurried = problem.model_copy(update={"tune": problem.tune.model_copy(update={"trial_s": 0.001})})
     own = weights.pretrained_all(hurried, dataset.store)
     found = tune.open_search(dataset, hurried, own, 0)
