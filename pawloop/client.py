@@ -37,6 +37,7 @@ _Outcome = httpx.Response | httpx.TransportError
 # many clients that were refused together do not come back together.
 _FIRST_WAIT_S: Final = 0.2
 _LONGEST_WAIT_S: Final = 5.0
+_BUSY: Final = (429, 502, 503)  # too many calls, or a proxy whose server is not there just now
 _AT_ONCE: Final = 8
 _PNG_MODES: Final = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
 _TIFF_MODES: Final = ("I", "F", "I;16B", "I;16L", "I;16N")  # deeper than a PNG holds; the server scales them
@@ -261,7 +262,7 @@ def _wait_s(outcome: _Outcome, waits: Iterator[float]) -> float | None:
         return None  # a server that is at work would begin a second time
     if isinstance(outcome, httpx.TransportError):
         return next(waits, None)
-    if outcome.status_code != 503:
+    if outcome.status_code not in _BUSY:
         return None
     wait_s = next(waits, None)
     asked = outcome.headers.get("retry-after", "")
@@ -284,6 +285,8 @@ def _understood(response: _Outcome, url: str) -> Prediction:
             f"{url} answers {response.status_code}: it has no /predict; name the server's "
             "address alone, such as http://127.0.0.1:8000"
         )
+    if response.status_code == 413 and "json" not in response.headers.get("content-type", ""):
+        raise PhotoTooLargeError(f"{url}: a proxy in front of the server lets no photo of this size pass")
     try:
         value = response.json()
         if response.is_success:

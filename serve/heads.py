@@ -1,7 +1,8 @@
 """Heads of requests where uvicorn falls short: it limits none, and loses the body behind an offered upgrade.
 
-Counts bytes while a head is incomplete, so a request that comes in one piece pays for one comparison. Knows
-uvicorn's protocol class; knows nothing about routes.
+Counts bytes while a head is incomplete, so a request that comes in one piece pays for one comparison. What
+stands behind the chunks of a body, where no limit of bodies counts it, has the same limit, and its fields are
+no headers (RFC 9110, section 6.5.1). Knows uvicorn's protocol class; knows nothing about routes.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class LimitedHeads(HttpToolsProtocol):
     def __init__(self, *given: Any, **named: Any) -> None:  # Any: uvicorn's own
         super().__init__(*given, **named)
         self._head_bytes = 0  # of a head that has begun and is not whole
+        self._unread_bytes = 0  # since the last piece of a body that is not whole: sizes of chunks, trailers
         self._began_behind = False  # the end of another request in the same read, so not all of it is counted
         self._has_ended = False  # a request in this read
         self._is_refused = False  # a head; whatever is read behind it means nothing
@@ -58,6 +60,7 @@ class LimitedHeads(HttpToolsProtocol):
         """Bytes came: of a head, of a body, or of both."""
         self._has_ended = False
         self._head_bytes += len(data)
+        self._unread_bytes += len(data)
         super().data_received(data)
         while self._offered_at is not None:
             data = self._without_offer() + data[self._offered_at :]
@@ -66,6 +69,8 @@ class LimitedHeads(HttpToolsProtocol):
         self._began_behind = self._is_in_head and (self._began_behind or self._has_ended)
         if self._has_ended or not self._is_in_head:
             self._head_bytes = 0
+        if self._unread_bytes > LIMIT_BYTES and not (self._has_ended or self._is_in_head):
+            self._refuse()
         if not self._is_in_head:
             if self._timer is not None:
                 self._stop_timer()
@@ -79,9 +84,15 @@ class LimitedHeads(HttpToolsProtocol):
         self._is_in_head = True
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of a head, or one behind a body, which nobody reads."""
+        if self._is_in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """A head is whole."""
         self._is_in_head = False
+        self._unread_bytes = 0
         if self._is_refused or self.parser.should_upgrade():
             return
         # A body that came with its head was counted, too.
@@ -93,8 +104,9 @@ class LimitedHeads(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body."""
+        self._unread_bytes = 0
         if not self._is_refused:
-            super().on_body(body)
+            self.piece(body)
 
     def on_message_complete(self) -> None:
         """A body is whole."""
@@ -107,6 +119,10 @@ class LimitedHeads(HttpToolsProtocol):
     def begin(self) -> None:
         """A head is whole and not too large: answer the request."""
         super().on_headers_complete()
+
+    def piece(self, body: bytes) -> None:
+        """Some of a body is here."""
+        super().on_body(body)
 
     def end(self) -> None:
         """A request is whole."""

@@ -149,13 +149,13 @@ class Lane(LimitedHeads):
         except OverloadedError as error:  # its body is read and forgotten
             self._fail(call, error)
 
-    def on_body(self, body: bytes) -> None:
+    def piece(self, body: bytes) -> None:
         """A piece of a body."""
         call = self._call()
         if call is None and self._waits_for_whole and not self.cycle.response_complete:
             self.cycle.body += body  # and wakes nobody, until it is whole
         elif call is None:
-            super().on_body(body)
+            super().piece(body)
         elif not call.response_complete:
             self._keep(call, body)
 

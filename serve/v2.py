@@ -41,7 +41,7 @@ async def server(request: Request) -> Response:
 
     curl http://127.0.0.1:8000/v2
     """
-    extensions = ["binary_tensor_data", "classification", "model_repository"]
+    extensions = ["binary_tensor_data", "classification", "model_configuration", "model_repository"]
     return _json({"name": "pawloop", "version": request.app.version, "extensions": extensions})
 
 
@@ -72,9 +72,8 @@ async def metadata(request: Request) -> Response:
     curl http://127.0.0.1:8000/v2/models/cat-vs-dog
     """
     serving = named(request)
-    size, classes = serving.rule.size, len(serving.classes)
-    shapes = {"probabilities": [-1, classes], "embedding": [-1, -1], "novelty": [-1]}
-    outputs = [_described(name, "FP32", shapes.get(name, [-1])) for name in serving.session.outputs]
+    size = serving.rule.size
+    outputs = [_described(name, "FP32", shape) for name, shape in _shapes(serving).items()]
     return _json(
         {
             "name": serving.model["name"],
@@ -107,8 +106,8 @@ async def config(request: Request) -> Response:
     curl http://127.0.0.1:8000/v2/models/cat-vs-dog/config
     """
     serving = named(request)
-    size = str(serving.rule.size)
-    pixels = {"name": "image", "data_type": "TYPE_UINT8", "dims": ["-1", size, size, "3"]}
+    size = serving.rule.size
+    pixels = _configured("image", "UINT8", [-1, size, size, 3])
     return _json(
         {
             "name": serving.model["name"],
@@ -116,8 +115,11 @@ async def config(request: Request) -> Response:
             "backend": "onnxruntime",
             "max_batch_size": 0,
             "version_policy": {"specific": {"versions": [serving.number]}},
-            "input": [pixels, {"name": "photo", "data_type": "TYPE_STRING", "dims": ["-1"]}],
-            "output": [{"name": name, "data_type": "TYPE_FP32"} for name in serving.session.outputs],
+            "input": [pixels, _configured("photo", "STRING", [-1])],
+            "output": [
+                *(_configured(name, "FP32", shape) for name, shape in _shapes(serving).items()),
+                _configured("label", "STRING", [-1]),
+            ],
         }
     )
 
@@ -199,6 +201,16 @@ def _refuse_other_names(request: Request) -> None:
     name, known = request.path_params["name"], state.of(request).registry.name
     if name != known:
         raise HTTPException(404, f'there is no model "{name}" here, only "{known}"')
+
+
+def _shapes(serving: Serving) -> dict[str, list[int]]:
+    """Of the outputs that are numbers, by name; -1 where it is not fixed."""
+    known = {"probabilities": [-1, len(serving.classes)], "embedding": [-1, -1]}
+    return {name: known.get(name, [-1]) for name in serving.session.outputs}
+
+
+def _configured(name: str, kind: str, dims: list[int]) -> dict[str, object]:
+    return {"name": name, "data_type": f"TYPE_{kind}", "dims": dims}
 
 
 def _described(name: str, datatype: str, shape: list[int]) -> dict[str, object]:

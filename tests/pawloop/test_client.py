@@ -231,6 +231,24 @@ def test_an_overloaded_server_is_asked_again_after_the_time_that_it_names(
     assert asked[1] - asked[0] >= 1
 
 
+@pytest.mark.parametrize("status", [429, 502])
+def test_a_proxy_whose_server_is_away_or_that_was_asked_too_often_is_asked_again(status: int) -> None:
+    with scripted((status, {"content-type": "text/html"}, "nginx"), (200, {}, ANSWER)) as (url, asked):
+        with Client(url) as client:
+            assert client.predict(RED).label == "cat"
+        assert len(asked) == 2
+
+
+def test_a_proxy_that_lets_no_such_photo_pass_is_told_apart() -> None:
+    refusal: Scripted = (413, {"content-type": "text/html"}, "nginx")
+    with (
+        scripted(refusal) as (url, _),
+        Client(url) as client,
+        pytest.raises(PhotoTooLargeError, match="a proxy in front"),
+    ):
+        client.predict(RED)
+
+
 def test_a_server_that_stays_overloaded_is_an_error_in_its_own_words() -> None:
     refusal: Scripted = (503, {}, {"title": "overloaded", "detail": "64 photos wait already"})
     with scripted(*[refusal] * 3) as (url, asked), Client(url, attempts=3) as client:

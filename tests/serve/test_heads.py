@@ -38,6 +38,24 @@ def test_a_head_past_the_limit_is_refused_in_one_piece_and_in_many(server: Runni
     assert talk(server, *parts)[:12] in (b"HTTP/1.1 431", b"")  # reset, where we still wrote
 
 
+_CHUNKED = (
+    b"POST /predict HTTP/1.1\r\nHost: x\r\ncontent-type: image/png\r\ntransfer-encoding: chunked\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("behind", [b"x: %s\r\n" % (b"a" * 3000), b"a" * 3000], ids=["fields", "one value"])
+def test_what_stands_behind_the_chunks_has_the_limit_of_a_head(server: Running, behind: bytes) -> None:
+    parts = [b"3\r\nabc\r\n0\r\nx: ", b"y\r\n" if behind.startswith(b"x") else b"", *[behind] * 20]
+    assert talk(server, _CHUNKED, *parts)[:12] in (b"HTTP/1.1 431", b"")  # reset, where we still wrote
+
+
+def test_a_field_behind_the_chunks_is_no_header(server: Running) -> None:
+    photo = published.photo("red")
+    whole = b"%x\r\n%s\r\n0\r\nx-request-timeout-ms: nonsense\r\n\r\n" % (len(photo), photo)
+    for parts in ((_CHUNKED + whole,), (_CHUNKED, whole)):
+        assert talk(server, *parts).startswith(b"HTTP/1.1 200 ")
+
+
 @pytest.mark.parametrize(
     "path",
     ["/", "/static/app.js", "/docs", "/openapi.json", "/healthz", "/readyz", "/metrics", "/model", "/models",

@@ -54,7 +54,11 @@ def test_tritonclient_sees_server_and_model(theirs: Any) -> None:
         "image": [-1, SIDE, SIDE, 3],
         "photo": [-1],
     }
-    assert theirs.get_model_config("colours")["backend"] == "onnxruntime"
+    config = theirs.get_model_config("colours")
+    assert config["backend"] == "onnxruntime"
+    assert {one["name"]: one["dims"] for one in config["input"] + config["output"]} == {
+        one["name"]: one["shape"] for one in told["inputs"] + told["outputs"]
+    }
     (listed,) = theirs.get_model_repository_index()
     assert (listed["version"], listed["state"]) == ("1", "READY")
 
