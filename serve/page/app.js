@@ -42,16 +42,22 @@ async function watchModel() {
     const response = await fetch("readyz");
     const { model, refused, detail } = await response.json();
     live.dataset.state = model ? "ready" : "waiting";
-    live.textContent = model
+    sayLive(model
       ? `${model.name} · version ${model.version}`
-      : refused?.length ? detail : "no model yet: it answers here once the first training is done";
+      : refused?.length ? detail : "no model yet: it answers here once the first training is done");
     const latest = refused?.at(-1);
     live.title = latest ? `version ${latest.version} was refused: ${latest.reason}` : "";
   } catch {
     live.dataset.state = "gone";
-    live.textContent = "the server cannot be reached";
+    sayLive("the server cannot be reached");
   }
   setTimeout(watchModel, POLL_MS);
+}
+
+// Only what is new: a screen reader reads it out each time that it is written.
+function sayLive(words) {
+  const live = part("live");
+  if (live.textContent !== words) live.textContent = words;
 }
 
 async function ask(files) {
@@ -138,10 +144,12 @@ function showAnswer(entry) {
   const all = Object.keys(probabilities);
   const first = some.length < all.length ? some.map(([name]) => name) : all;
   const rest = all.filter((name) => !first.includes(name)).sort((a, b) => a.localeCompare(b));
+  const focused = part("choices").contains(document.activeElement) ? document.activeElement.name : null;
   part("choices").replaceChildren(
     ...first.map((name) => choice(entry, name)),
-    ...(rest.length ? [others(entry, rest)] : []),
+    ...(rest.length ? others(entry, rest) : []),
   );
+  if (focused) part("choices").querySelector(`[name="${CSS.escape(focused)}"]`)?.focus();
 }
 
 function bar(name, probability, isBest) {
@@ -159,21 +167,25 @@ function bar(name, probability, isBest) {
 }
 
 function choice(entry, name) {
-  const button = element("button", { className: "button", textContent: name, type: "button" });
+  const button = element("button", { className: "button", textContent: name, type: "button", name: `class ${name}` });
   button.setAttribute("aria-pressed", entry.corrected === name);
   button.addEventListener("click", () => correct(entry, name));
   return button;
 }
 
 // A list of the browser's own: a key finds a name by its first letters, and a phone shows it over the whole page.
+// Each arrow key chooses the next one, so that choosing must not be saying.
 function others(entry, names) {
   const options = names.map((name) => element("option", { value: name, textContent: name }));
   const first = element("option", { value: "", textContent: `another of ${names.length} …` });
-  const list = element("select", { className: "button" }, first, ...options);
+  const list = element("select", { className: "button", name: "others" }, first, ...options);
   list.setAttribute("aria-label", "another class");
   list.value = names.includes(entry.corrected) ? entry.corrected : "";
-  list.addEventListener("change", () => list.value && correct(entry, list.value));
-  return list;
+  const save = element("button", { className: "button", textContent: "save", type: "button", name: "others" });
+  save.disabled = true;
+  list.addEventListener("change", () => { save.disabled = !list.value; });
+  save.addEventListener("click", () => correct(entry, list.value));
+  return [list, save];
 }
 
 function listHistory() {
