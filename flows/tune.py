@@ -22,6 +22,7 @@ from pawloop.registry import Registry
 from pawloop.sections import Seed
 from tasks import gain, tune_report
 from tasks import tune as tuning
+from tasks.gain import Told
 from tasks.manifest import Dataset
 from tasks.trials import Trial
 from tasks.tune import Search
@@ -46,11 +47,13 @@ def tune(problem: str | None = None, seed: Seed = 0) -> State:
         retrain.validate(dataset, spec, retrain.reference(Registry(store, spec.name), dataset))
         before = tuning.before(dataset, spec, weights)
         found = search(dataset, spec, weights, seed)
-        summary = compare(found, before)
-        leave(found)  # now, so that a search killed meanwhile is compared with the same candidate again
-        tell(found, summary)
+        told = compare(found, before)
+        leave(
+            found, told.first
+        )  # now, so that a search killed meanwhile is compared with the same candidate again
+        tell(found, told.line)
         run.show_experiments(store, spec)
-        return run.ended(spec, "Searched", summary)
+        return run.ended(spec, "Searched", told.line)
 
 
 @task(name="search", cache_policy=NO_CACHE)
@@ -61,16 +64,15 @@ def search(dataset: Dataset, spec: Problem, weights: Sequence[Pretrained], seed:
 
 
 @task(name="compare", cache_policy=NO_CACHE)
-def compare(found: Search, before: Trial) -> str:
-    summary = gain.told(found, before, tuning.best(found)[0], Progress("Compare"))
-    get_run_logger().info("%s", summary)
-    return summary
+def compare(found: Search, before: Trial) -> Told:
+    told = gain.told(found, before, tuning.best(found)[0], Progress("Compare"))
+    get_run_logger().info("%s", told.line)
+    return told
 
 
 @task(name="leave candidates", cache_policy=NO_CACHE)
-def leave(found: Search) -> None:
-    tuning.leave(found)
-    for one in tuning.best(found):
+def leave(found: Search, first: Trial) -> None:
+    for one in tuning.leave(found, first):
         get_run_logger().info("Candidate of the next nights: %s", one.name)
 
 

@@ -44,28 +44,40 @@ class Gain:
         """One line for a person."""
         before, found = self.accuracies
         return (
-            f"Against the candidate before: expected cost {self.difference:+.4f} "
+            f"Against the candidate before, both fine-tuned: expected cost {self.difference:+.4f} "
             f"(90 % interval {self.low:+.4f} to {self.high:+.4f}), accuracy {before:.4f} to {found:.4f} "
             f"on {self.photos} test photos"
         )
 
 
-def told(search: Search, before: Trial, found: Trial, on_progress: Progress) -> str:
-    """One line for a person: what the search gained, or that it found nothing better.
+@dataclass(frozen=True)
+class Told:
+    """What became of a search. line: for a person. first: the candidate that the next nights prefer."""
 
-    A candidate that cannot be trained in a trial's time is told, too: what was found is left all the same.
+    line: str
+    first: Trial
+
+
+def told(search: Search, before: Trial, found: Trial, on_progress: Progress) -> Told:
+    """What the search gained, or that it found nothing better.
+
+    A find that costs more on test photos than the one before is not preferred to it. A candidate that cannot
+    be trained in a trial's time is told, too: what was found is left all the same.
     """
     if found == before:
-        return f"Nothing better than the candidate before was found: {before.name}"
+        return Told(f"Nothing better than the candidate before was found: {before.name}", before)
     try:
-        gained = gain(search, (before, found), on_progress).summary
+        gained = gain(search, (before, found), on_progress)
     except TrainingError as error:
-        gained = f"Not compared with the candidate before, {before.name}: {error}"
-    return f"{found.name}. {gained}"
+        return Told(f"{found.name}. Not compared with the candidate before, {before.name}: {error}", found)
+    if gained.difference > 0:
+        why = f"{found.name} was the best on validation photos, but is left out: it costs more on test photos"
+        return Told(f"{why}. {gained.summary}. The candidate before stays: {before.name}", before)
+    return Told(f"{found.name}. {gained.summary}", found)
 
 
 def gain(search: Search, pair: tuple[Trial, Trial], on_progress: Progress) -> Gain:
-    """Train both of `pair` (before, found) for the search's `trial_s`, and compare them."""
+    """Train both of `pair` (before, found) for the search's `trial_s`, and compare them as fine-tuned."""
     dataset, problem = search.dataset, search.problem
     costs, right = [], []
     for trial in pair:
@@ -74,7 +86,9 @@ def gain(search: Search, pair: tuple[Trial, Trial], on_progress: Progress) -> Ga
         known = (dataset, recipe, search.weights, place)
         contest = Contest(*known, on_progress, limit="[tune] trial_s", heads=search.heads)
         contest.prepare()
-        answers, labels = _answered(contest, contest.run()[0])
+        # Its frozen head may be better, but knows nothing of rates, and would be the same for both.
+        fine_tuned = next(entry for entry in contest.run() if entry.tuning)
+        answers, labels = _answered(contest, fine_tuned)
         shutil.rmtree(place)
         costs.append(incurred(labels, answers.decide(problem.costs), problem.costs))
         right.append(answers.labels == labels)

@@ -167,9 +167,14 @@ def best(found: Search) -> list[Trial]:
     return list(dict.fromkeys(found.trial(one.params) for one in found.done))[: found.problem.tune.keep]
 
 
-def leave(found: Search) -> None:
-    """Write them for the next nights. From then on they are what a later search is compared with."""
-    write_found(found.dataset.store, found.problem.name, best(found))
+def leave(found: Search, first: Trial) -> list[Trial]:
+    """Write candidates for the next nights, and return them. A later search is compared with the first.
+
+    first: the best one found, or the one before, which then takes its place.
+    """
+    left = list(dict.fromkeys([first, *best(found)[1:]]))[: found.problem.tune.keep]
+    write_found(found.dataset.store, found.problem.name, left)
+    return left
 
 
 def before(dataset: Dataset, problem: Problem, weights: Sequence[Pretrained]) -> Trial:

@@ -12,7 +12,8 @@ from optuna.trial import TrialState
 from pawloop.errors import TrainingError
 from pawloop.problem import Problem
 from pawloop.sections import Data, Model, Train, Tune
-from tasks import contest, experiments, gain, head, inputs, recipe, trials, tune, tune_report, weights
+from tasks import contest, experiments, gain, head, inputs, racer, recipe, trials, tune, tune_report, weights
+from tasks.entry import Entry
 from tasks.manifest import Dataset
 from tests.tasks import albums
 
@@ -46,8 +47,8 @@ def search(problem: Problem, dataset: Dataset) -> tune.Search:
 def test_a_search_tries_the_candidate_before_first_and_leaves_the_best(search: tune.Search) -> None:
     first = search.study.get_trials()[0]
     assert search.trial(first.params) == tune.before(search.dataset, search.problem, search.weights)
-    tune.leave(search)
     [best] = tune.best(search)
+    tune.leave(search, best)
     assert best == search.trial(search.study.best_params)
     next_night = recipe.plan(
         search.problem, search.weights, 0, trials.read_found(search.dataset.store, search.problem.name)
@@ -97,7 +98,7 @@ def test_a_killed_search_goes_on_where_it_stopped(search: tune.Search) -> None:
 
 def test_what_was_gained_is_told_with_its_interval(search: tune.Search) -> None:
     before = tune.before(search.dataset, search.problem, search.weights)
-    assert gain.told(search, before, before, lambda *_: None).startswith("Nothing better")
+    assert gain.told(search, before, before, lambda *_: None).line.startswith("Nothing better")
     found = search.trial(search.done[-1].params)
     gained = gain.gain(search, (before, found), lambda *_: None)
     assert gained.low <= gained.difference <= gained.high
@@ -127,9 +128,50 @@ def test_a_candidate_before_that_cannot_be_trained_is_told_and_what_was_found_is
     [found] = tune.best(search)
     before = replace(found, tuning=replace(found.tuning, rate=found.tuning.rate / 2))
     monkeypatch.setattr(gain, "gain", diverges)
-    line = gain.told(search, before, found, lambda *_: None)
+    told = gain.told(search, before, found, lambda *_: None)
+    assert told.first == found
+    line = told.line
     assert line.startswith(f"{found.name}. Not compared with the candidate before")
     assert line.endswith("fine-tuning diverged")
+
+
+def test_a_find_that_costs_more_on_test_photos_is_told_and_the_one_before_stays_first(
+    search: tune.Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [found] = tune.best(search)
+    before = replace(found, tuning=replace(found.tuning, rate=found.tuning.rate / 2))
+    monkeypatch.setattr(gain, "gain", lambda *_: gain.Gain(0.02, -0.01, 0.05, (0.9, 0.88), 50))
+    told = gain.told(search, before, found, lambda *_: None)
+    assert f"{found.name} was the best on validation photos, but is left out" in told.line
+    assert f"stays: {before.name}" in told.line
+    more = search.problem.tune.model_copy(update={"keep": 8})
+    wider = replace(search, problem=search.problem.model_copy(update={"tune": more}))
+    assert found in tune.best(wider)
+    left = tune.leave(wider, told.first)
+    assert left[0] == before
+    assert found not in left
+    assert trials.read_found(search.dataset.store, search.problem.name) == tuple(left)
+
+
+def test_fine_tuned_networks_are_compared_where_the_frozen_head_is_as_good(
+    search: tune.Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, answered = contest.Contest.run, gain._answered
+    compared: list[Entry] = []
+
+    def frozen_first(self: contest.Contest) -> list[Entry]:
+        return sorted(run(self), key=lambda one: one.tuning is not None)
+
+    def noted(race: contest.Contest, entry: Entry) -> Any:  # Any: as `_answered` gives it
+        compared.append(entry)
+        return answered(race, entry)
+
+    monkeypatch.setattr(racer, "_MOST_EPOCHS", 1)
+    monkeypatch.setattr(contest.Contest, "run", frozen_first)
+    monkeypatch.setattr(gain, "_answered", noted)
+    before = tune.before(search.dataset, search.problem, search.weights)
+    gain.gain(search, (before, before), lambda *_: None)
+    assert [entry.tuning for entry in compared] == [before.tuning] * 2
 
 
 def test_a_time_too_short_for_one_trial_is_told_before_features_are_prepared(
@@ -148,7 +190,7 @@ def test_a_time_too_short_for_one_trial_is_told_before_features_are_prepared(
 
 
 def test_an_edited_search_space_is_another_study_and_begins_inside_it(search: tune.Search) -> None:
-    tune.leave(search)
+    tune.leave(search, tune.best(search)[0])
     own, edited = search.weights, search.problem.model_copy(update={"model": Model(image_size=128)})
     apart = tune.open_search(search.dataset, edited, own, 0)
     assert apart.folder != search.folder
