@@ -6,15 +6,17 @@ costs; knows nothing about how candidates were found.
 
 from __future__ import annotations
 
+import logging
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from pawloop import durable
 from pawloop.decision import incurred
-from pawloop.errors import TrainingError
+from pawloop.errors import DamagedFileError, TrainingError
 from tasks import calibrate, finetune
 from tasks.answer import Answers
 from tasks.contest import Contest
@@ -22,8 +24,12 @@ from tasks.entry import Entry
 from tasks.evaluate import largest_cost
 from tasks.inputs import Progress
 from tasks.paired import lower_bound, upper_bound
-from tasks.trials import Trial
+from tasks.trials import Trial, trial_of
 from tasks.tune import Search, checkpoints
+
+log = logging.getLogger(__name__)
+
+_RECORD = "told.json"  # in the search's folder: what was told of it last
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,36 @@ class Told:
 
 
 def told(search: Search, before: Trial, found: Trial, on_progress: Progress) -> Told:
-    """What the search gained, or that it found nothing better.
+    """What the search gained, or that it found nothing better, which is remembered with it.
+
+    A search that had tried all of its trials before says so, and what it said then, unless the candidate
+    before is another by now.
+    """
+    earlier = _remembered(search)
+    if search.was_done and before == (earlier.first if earlier else found):
+        done = f"All {search.ended} trials of this search were done before, so none was tried"
+        then = f"What it said then: {earlier.line}" if earlier else f"Its best is {found.name}"
+        return Told(f"{done}; raise [tune] trials, or take another seed, to search on. {then}", before)
+    news = _news(search, before, found, on_progress)
+    record = {"line": news.line, "first": asdict(news.first)}
+    durable.write_json(search.folder / _RECORD, record)
+    return news
+
+
+def _remembered(search: Search) -> Told | None:
+    """What was told of this search the last time; None where nothing was, or its file is damaged."""
+    form = lambda record: Told(str(record["line"]), trial_of(record["first"]))  # noqa: E731
+    try:
+        return durable.read_json(search.folder / _RECORD, form, "delete it")
+    except FileNotFoundError:
+        return None
+    except DamagedFileError as error:
+        log.warning("What was told of a search is left out: %s", error)
+        return None
+
+
+def _news(search: Search, before: Trial, found: Trial, on_progress: Progress) -> Told:
+    """What comparing them says.
 
     A find that costs more on test photos than the one before is not preferred to it. A candidate that cannot
     be trained in a trial's time is told, too: what was found is left all the same.

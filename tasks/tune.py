@@ -37,12 +37,15 @@ from tasks.recipe import Recipe
 from tasks.trials import CROP, Trial, cuts, read_found, trials, write_found
 from tasks.weights import Pretrained
 
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+
 
 @dataclass(frozen=True)
 class Search:
     """A study and what it stands for.
 
-    folder: where its trials' networks and records lie. heads: those found so far, the same for all trials.
+    folder: where its trials' networks and records lie. begun: how many trials had ended when it was opened.
+    heads: those found so far, the same for all trials.
     """
 
     study: Study
@@ -51,7 +54,18 @@ class Search:
     problem: Problem
     weights: tuple[Pretrained, ...]
     seed: int
+    begun: int = 0
     heads: dict[Net, Frozen] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> int:
+        """How many trials came to their end or were stopped as hopeless."""
+        return len(self.study.get_trials(deepcopy=False, states=_ENDED))
+
+    @property
+    def was_done(self) -> bool:
+        """Whether all trials had ended before it was opened, so that none was left to try."""
+        return self.begun >= self.problem.tune.trials
 
     @property
     def done(self) -> list[FrozenTrial]:
@@ -113,7 +127,7 @@ def open_search(dataset: Dataset, problem: Problem, weights: Sequence[Pretrained
     study.sampler = optuna.samplers.TPESampler(seed=(seed + begun) % 2**32, n_startup_trials=6)
     search = Search(study, folder, dataset, problem, own, seed)
     _take_up(search)
-    return search
+    return replace(search, begun=search.ended)
 
 
 def _drop_half_line(log: Path) -> None:
@@ -130,7 +144,7 @@ def search(found: Search, on_progress: Progress) -> None:
     """
     asked, problem = found.study, found.problem
     deadline = time.monotonic() + problem.tune.budget_s
-    told = len(asked.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
+    told = found.ended
 
     said: list[str] = []
 
@@ -142,9 +156,8 @@ def search(found: Search, on_progress: Progress) -> None:
             _log_failed(found, trial, error)
             raise
 
-    def count(study: Study, _: FrozenTrial) -> None:
-        ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-        on_progress("trials", len(ended), problem.tune.trials)
+    def count(*_: object) -> None:
+        on_progress("trials", found.ended, problem.tune.trials)
 
     if told < problem.tune.trials:
         asked.optimize(

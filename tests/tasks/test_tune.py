@@ -153,6 +153,25 @@ def test_a_find_that_costs_more_on_test_photos_is_told_and_the_one_before_stays_
     assert trials.read_found(search.dataset.store, search.problem.name) == tuple(left)
 
 
+def test_a_search_whose_trials_were_all_done_says_so_and_what_it_had_found(
+    search: tune.Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [found] = tune.best(search)
+    before = replace(found, tuning=replace(found.tuning, rate=found.tuning.rate / 2))
+    monkeypatch.setattr(gain, "gain", lambda *_: gain.Gain(-0.02, -0.05, 0.01, (0.88, 0.9), 50))
+    news = gain.told(search, before, found, lambda *_: None)
+    again = tune.open_search(search.dataset, search.problem, search.weights, 0)
+    for _ in range(2):  # and the second time, too, it is the news that is told again
+        told = gain.told(again, news.first, found, lambda *_: None)
+        assert told.line.startswith(f"All {search.ended} trials of this search were done before")
+        assert "raise [tune] trials, or take another seed" in told.line
+        assert told.line.endswith(f"What it said then: {news.line}")
+        assert told.first == found
+    assert gain.told(again, before, found, lambda *_: None) == news  # another search's find came between
+    (search.folder / "told.json").unlink()  # as of older searches
+    assert gain.told(again, found, found, lambda *_: None).line.endswith(f"Its best is {found.name}")
+
+
 def test_fine_tuned_networks_are_compared_where_the_frozen_head_is_as_good(
     search: tune.Search, monkeypatch: pytest.MonkeyPatch
 ) -> None:
