@@ -39,7 +39,8 @@ def tune(problem: str | None = None, seed: Seed = 0) -> State:
     """
     chosen = run.loaded()
     spec, store = problems.load(problem or chosen.problem), chosen.store.resolve()
-    tuning.require_fine_tuning(spec)
+    if spec.train.fine_tune == "never":
+        return run.ended(spec, "Skipped", tuning.IN_VAIN)
     with run.only_one(store, spec, "tune"):
         weights = retrain.pretrained(spec, store)
         with run.alone_with_photos(store, spec):
@@ -48,9 +49,8 @@ def tune(problem: str | None = None, seed: Seed = 0) -> State:
         before = tuning.before(dataset, spec, weights)
         found = search(dataset, spec, weights, seed)
         told = compare(found, before)
-        leave(
-            found, told.first
-        )  # now, so that a search killed meanwhile is compared with the same candidate again
+        # Not before, so that a search killed meanwhile is compared with the same candidate again.
+        leave(found, told.first)
         tell(found, told.line)
         run.show_experiments(store, spec)
         return run.ended(spec, "Searched", told.line)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ from tasks.tune import Search, checkpoints
 
 log = logging.getLogger(__name__)
 
-_RECORD = "told.json"  # in the search's folder: what was told of it last
+_RECORD: Final = "told.json"  # in the search's folder: what was told of it last
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,10 @@ def told(search: Search, before: Trial, found: Trial, on_progress: Progress) -> 
 
 def _remembered(search: Search) -> Told | None:
     """What was told of this search the last time; None where nothing was, or its file is damaged."""
-    form = lambda record: Told(str(record["line"]), trial_of(record["first"]))  # noqa: E731
+
+    def form(record: dict[str, Any]) -> Told:  # Any: JSON's values
+        return Told(str(record["line"]), trial_of(record["first"]))
+
     try:
         return durable.read_json(search.folder / _RECORD, form, "delete it")
     except FileNotFoundError:
@@ -96,8 +100,9 @@ def _remembered(search: Search) -> Told | None:
 def _news(search: Search, before: Trial, found: Trial, on_progress: Progress) -> Told:
     """What comparing them says.
 
-    A find that costs more on test photos than the one before is not preferred to it. A candidate that cannot
-    be trained in a trial's time is told, too: what was found is left all the same.
+    It was chosen on validation photos, so test photos have a say only where they show that it costs more: it
+    is not preferred then. A candidate that cannot be trained in a trial's time is told, too: what was found
+    is left all the same.
     """
     if found == before:
         return Told(f"Nothing better than the candidate before was found: {before.name}", before)
@@ -105,8 +110,8 @@ def _news(search: Search, before: Trial, found: Trial, on_progress: Progress) ->
         gained = gain(search, (before, found), on_progress)
     except TrainingError as error:
         return Told(f"{found.name}. Not compared with the candidate before, {before.name}: {error}", found)
-    if gained.difference > 0:
-        why = f"{found.name} was the best on validation photos, but is left out: it costs more on test photos"
+    if gained.low > 0:
+        why = f"{found.name}, the best on validation photos, is left out: test photos show that it costs more"
         return Told(f"{why}. {gained.summary}. The candidate before stays: {before.name}", before)
     return Told(f"{found.name}. {gained.summary}", found)
 
@@ -126,7 +131,7 @@ def gain(search: Search, pair: tuple[Trial, Trial], on_progress: Progress) -> Ga
         answers, labels = _answered(contest, fine_tuned)
         shutil.rmtree(place)
         costs.append(incurred(labels, answers.decide(problem.costs), problem.costs))
-        right.append(answers.labels == labels)
+        right.append(answers.decide(problem.costs).label == labels)
     photos = min(map(len, right))  # memory holds fewer at a larger size; they are the first in one order
     difference = costs[1][:photos] - costs[0][:photos]
     largest = largest_cost(problem.costs)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import optuna
 from optuna.storages import JournalStorage
@@ -22,7 +22,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from pawloop import durable
-from pawloop.errors import ProblemFileError, TrainingError
+from pawloop.errors import TrainingError
 from pawloop.problem import Problem
 from tasks import provenance
 from tasks.contest import Contest, Frozen
@@ -37,6 +37,10 @@ from tasks.recipe import Recipe
 from tasks.trials import CROP, Trial, cuts, read_found, trials, write_found
 from tasks.weights import Pretrained
 
+IN_VAIN: Final = (
+    '[train] fine_tune = "never", so no night would use what a search finds, which is how to fine-tune; '
+    'set it to "auto" or "always" to search'
+)
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -82,15 +86,6 @@ class Search:
         """To train this candidate alone for so long, by the cut that suits its network."""
         tried, problem = cuts(trial, self.problem), self.problem
         return Recipe(tried, "always", problem.train.views, seconds, problem.classes, self.seed)
-
-
-def require_fine_tuning(problem: Problem) -> None:
-    """Raise ProblemFileError where the nights never fine-tune, so that a search would be in vain."""
-    if problem.train.fine_tune == "never":
-        raise ProblemFileError(
-            f'problem {problem.name}: [train] fine_tune = "never", so no night would use what a search '
-            'finds, which is how to fine-tune; set it to "auto" or "always", or search no more'
-        )
 
 
 def open_search(dataset: Dataset, problem: Problem, weights: Sequence[Pretrained], seed: int) -> Search:

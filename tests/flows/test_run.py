@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from flows import retrain, run
 from flows.tune import tune
 from pawloop import durable
 from pawloop import problem as problems
-from pawloop.errors import BusyError, ProblemFileError, SourceError
+from pawloop.errors import BusyError, SourceError
 
 
 def test_the_second_retrain_of_a_problem_is_told_who_holds_it(tmp_path: Path) -> None:
@@ -44,7 +45,7 @@ def test_a_search_waits_while_a_retrain_divides_the_photos(tmp_path: Path) -> No
     assert done == ["retrain", "search"]
 
 
-def test_a_search_for_nights_that_never_fine_tune_is_refused_before_photos_are_collected(
+def test_a_search_for_nights_that_never_fine_tune_is_skipped_before_photos_are_collected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "heads.toml"
@@ -54,8 +55,11 @@ def test_a_search_for_nights_that_never_fine_tune_is_refused_before_photos_are_c
     )
     monkeypatch.setenv("PAWLOOP_STORE", str(tmp_path / "store"))
     monkeypatch.setattr(retrain, "pretrained", lambda *_: pytest.fail("time was spent"))
-    with pytest.raises(ProblemFileError, match=r'fine_tune = "never".*set it to "auto"'):
-        tune.fn(str(file))
+    monkeypatch.setattr(run, "rename", lambda *_: None)
+    told = tune.fn(str(file))
+    assert told.is_completed()
+    assert told.name == "Skipped"
+    assert re.search(r'fine_tune = "never".*set it to "auto"', told.message or "")
 
 
 def test_another_problem_may_retrain_meanwhile(tmp_path: Path) -> None:
