@@ -236,7 +236,8 @@ def _chosen(one: Numbers) -> str:
     """How the network was trained that is the best on validation photos, and so this one."""
     if tuning := one["tuning"]:
         told = ", ".join(f"{name} {value}" for name, value in tuning.items())
-        return f"Chosen on validation photos: a network fine-tuned for {one['epochs']} epochs ({told})."
+        epochs = "1 epoch" if one["epochs"] == 1 else f"{one['epochs']} epochs"
+        return f"Chosen on validation photos: a network fine-tuned for {epochs} ({told})."
     return "Chosen on validation photos: a linear head on features that were left as they came."
 
 
