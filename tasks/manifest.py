@@ -137,14 +137,12 @@ class Dataset:
 
     def photos(self, side: Side) -> list[Photo]:
         """The photos of one side that were kept, in the order of their ids."""
-        chosen = (pc.field("verdict") == KEPT) & (pc.field("side") == side)
-        table = self._read(_PHOTO_COLUMNS, chosen)
+        table = self._of_side(side, _PHOTO_COLUMNS)
         return [_photo(row) for batch in table.to_batches(max_chunksize=4096) for row in batch.to_pylist()]
 
     def groups(self, side: Side) -> NDArray[np.str_]:
         """[N] the group of each photo of `photos`, its id where it has none."""
-        chosen = (pc.field("verdict") == KEPT) & (pc.field("side") == side)
-        rows = self._read(["id", "group"], chosen).to_pylist()
+        rows = self._of_side(side, ["id", "group"]).to_pylist()
         return np.array([f"group:{row['group']}" if row["group"] else row["id"] for row in rows])
 
     def counts(self) -> dict[Side, dict[str, int]]:
@@ -158,6 +156,9 @@ class Dataset:
         Raises DatasetError that names a photo which changed or vanished since the version was made.
         """
         return read_photo(self.store, photo.location, photo.stored)
+
+    def _of_side(self, side: Side, columns: list[str]) -> pa.Table:
+        return self._read(columns, (pc.field("verdict") == KEPT) & (pc.field("side") == side))
 
     def _read(self, columns: list[str] | None, chosen: pc.Expression | None = None) -> pa.Table:
         is_moved = (columns is None or not set(PLACED[1:]).isdisjoint(columns)) and self.places.exists()
