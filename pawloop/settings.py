@@ -66,6 +66,9 @@ class Settings(BaseSettings):
     upload_timeout_s: float = Field(
         30, gt=0, description="Time that a client may take to send its body, seconds."
     )
+    keep_alive_s: int = Field(
+        30, ge=1, description="Time after which a connection without a call is closed, seconds."
+    )
     journal: str = Field(
         "", description="SQLAlchemy URL of the journal; empty is SQLite in the store; `off`."
     )

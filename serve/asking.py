@@ -1,4 +1,4 @@
-"""A request's photo in the engine's queue: how long it may wait, and whether anybody still does.
+"""A request's photos in the engine's queue: how long they may wait, and whether anybody still does.
 
 Knows requests and the engine. Knows nothing about answers' form.
 """
@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from fastapi import Request
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from pawloop.settings import Settings
-from serve.engine import Awaited, Done, Engine
+from serve.engine import Done, Engine
 from serve.loading import Serving
 
 T = TypeVar("T")
@@ -45,25 +46,34 @@ def milliseconds(asked: bytes) -> int | None:
     return int(asked) or None if is_number else None
 
 
-async def result(engine: Engine, work: Callable[[Serving], T], deadline: float, request: Request) -> Done[T]:
-    """What `work` returns on one of the engine's threads.
-
-    Raises as `Engine.submit`, and ClientDisconnect when the client left while its photo waited.
-    """
+async def result(engine: Engine, work: Callable[[Serving], T], deadline: float) -> Done[T]:
+    """What `work` returns on one of the engine's threads. Raises as `Engine.submit`."""
     job = engine.submit(work, deadline)
-    watchers: list[asyncio.Task[None]] = []
-
-    def watch() -> None:
-        if engine.is_waiting(job):
-            watchers.append(job.loop.create_task(_drop_when_gone(engine, job, request)))
-
-    timer = job.loop.call_later(_UNWATCHED_S, watch)
     try:
         return await job.future
     except asyncio.CancelledError:
-        if watchers and watchers[0].done():
-            raise ClientDisconnect from None
         engine.drop(job)
+        raise
+
+
+async def each(request: Request, count: int, width: int, ask: Callable[[int], Awaitable[None]]) -> None:
+    """Call `ask` with 0 … count - 1, `width` of them at once, so that others find a place, too.
+
+    Raises what the first that failed raised, and ClientDisconnect when the client left; the others are given
+    up.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    watchers: list[asyncio.Task[None]] = []
+    watch = partial(_cancel_when_gone, request, task)
+    loop = asyncio.get_running_loop()
+    timer = loop.call_later(_UNWATCHED_S, lambda: watchers.append(loop.create_task(watch())))
+    try:
+        await _each(count, width, ask)
+    except asyncio.CancelledError:
+        if watchers and watchers[0].done():
+            task.uncancel()
+            raise ClientDisconnect from None
         raise
     finally:
         timer.cancel()
@@ -71,11 +81,7 @@ async def result(engine: Engine, work: Callable[[Serving], T], deadline: float, 
             watcher.cancel()
 
 
-async def each(count: int, width: int, ask: Callable[[int], Awaitable[None]]) -> None:
-    """Call `ask` with 0 … count - 1, `width` of them at once, so that others find a place, too.
-
-    Raises what the first that failed raised; the others are given up.
-    """
+async def _each(count: int, width: int, ask: Callable[[int], Awaitable[None]]) -> None:
     if count == 1:  # a group of tasks costs more than the rest of the loop's work for it
         await ask(0)
         return
@@ -93,7 +99,7 @@ async def each(count: int, width: int, ask: Callable[[int], Awaitable[None]]) ->
         raise several.exceptions[0] from None
 
 
-async def _drop_when_gone(engine: Engine, job: Awaited[T], request: Request) -> None:
+async def _cancel_when_gone(request: Request, task: asyncio.Task[Any]) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-    engine.drop(job)
+    task.cancel()

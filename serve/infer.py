@@ -111,12 +111,12 @@ async def infer(request: Request) -> Response:
             parts[index], looked[index] = await _examined(one, serving, names, deadline, request)
         else:
             done: Done[dict[str, Tensor]] = await asking.result(
-                live.engine, lambda given: _run(_same(serving, given), one, names), deadline, request
+                live.engine, lambda given: _run(_same(serving, given), one, names), deadline
             )
             live.metrics.inferred(done)
             parts[index] = done.value
 
-    await asking.each(len(parts), live.engine.thread_count, ask)
+    await asking.each(request, len(parts), live.engine.thread_count, ask)
     for index, photo in enumerate(batch):
         if isinstance(photo, bytes):  # now that all are answered, so that the client learns the ids
             live.note(photo, looked[index])
@@ -256,7 +256,7 @@ async def _examined(
     outputs = tuple({*names, *serving.outputs} - {"label"})
     most = live.settings.max_pixels
     done = await asking.result(
-        live.engine, lambda given: examined(_same(serving, given), photo, most, outputs), deadline, request
+        live.engine, lambda given: examined(_same(serving, given), photo, most, outputs), deadline
     )
     made, raw = done.value
     tensors_of: dict[str, Tensor] = {name: raw[name] for name in names if name != "label"}

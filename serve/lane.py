@@ -100,6 +100,7 @@ class Lane(LimitedHeads):
         # a client that is still sending when it is reset never reads its answer.
         self._closes = False
         self._outlet = Outlet()
+        self.resumed = 0  # how often the client had read so much that more could be written
 
     def connection_lost(self, exc: Exception | None) -> None:
         """A client left: what it asked for and no thread has taken is dropped."""
@@ -113,6 +114,11 @@ class Lane(LimitedHeads):
                 self._end(call, problems.CLIENT_GONE)
             elif self._live is not None:
                 self._live.engine.drop(call)
+
+    def resume_writing(self) -> None:
+        """The client read on."""
+        self.resumed += 1
+        super().resume_writing()
 
     def shutdown(self) -> None:
         """The server stops: a thread that is sending is waited for, so that it knows, or we know of it."""

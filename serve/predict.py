@@ -141,7 +141,7 @@ async def _asked(
 ) -> list[Done[Answer] | PhotoError]:
     """What came of each photo, in their order.
 
-    Raises what `asking.result` raises of any of them: the client then gets no answer and no id, so the others
+    Raises what `asking.each` raises of any of them: the client then gets no answer and no id, so the others
     are not to be journaled either.
     """
     made: dict[int, Done[Answer] | PhotoError] = {}
@@ -152,11 +152,11 @@ async def _asked(
             if isinstance(photo, PhotoError):
                 raise photo
             work = partial(answer, photo=photo, max_pixels=live.settings.max_pixels)
-            made[index] = await asking.result(live.engine, work, deadline, request)
+            made[index] = await asking.result(live.engine, work, deadline)
         except PhotoError as error:
             made[index] = error
 
-    await asking.each(len(photos), live.engine.thread_count, ask)
+    await asking.each(request, len(photos), live.engine.thread_count, ask)
     return [made[index] for index in range(len(photos))]
 
 

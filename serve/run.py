@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_KEEP_ALIVE_S: Final = 30
 _LAST_ANSWERS_S: Final = 15
 _BACKLOG: Final = 512
 
@@ -74,6 +73,7 @@ def _serve(
 
     from serve.app import create_app
     from serve.lane import Lane
+    from serve.unread import Server
 
     app = create_app(settings, head_start)
     config = uvicorn.Config(
@@ -88,11 +88,11 @@ def _serve(
         server_header=False,
         proxy_headers=forwarded_allow_ips is not None,
         forwarded_allow_ips=forwarded_allow_ips,
-        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=_LAST_ANSWERS_S,
         backlog=_BACKLOG,
     )
-    server = ending.server = uvicorn.Server(config)
+    server = ending.server = Server(config)
     if ending.is_asked:
         return
     log.info("%s", _addresses(settings.host, listener, root_path))

@@ -19,6 +19,7 @@ from serve.app import create_app
 from serve.lane import Lane
 from serve.run import listen
 from serve.state import Live
+from serve.unread import UNREAD_S, Server
 from tests import published
 
 
@@ -55,11 +56,11 @@ class Running:
 
 
 @contextmanager
-def running(configured: Settings) -> Iterator[Running]:
+def running(configured: Settings, unread_s: float = UNREAD_S) -> Iterator[Running]:
     """Start a server, and stop it gracefully at the end."""
     app = create_app(configured)
     config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="on", loop="uvloop", http=Lane)
-    server = uvicorn.Server(config)
+    server = Server(config, unread_s)
     listener = listen("127.0.0.1", 0)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     port = listener.getsockname()[1]

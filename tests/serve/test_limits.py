@@ -8,14 +8,17 @@ import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
+from pawloop.journal import Journal
 from serve import uploads
+from serve.answer import Answer, answer
 from tests import published
-from tests.serve.running import running, settings
+from tests.serve.running import running, settings, until
 
 RED = published.photo("red")
 
@@ -76,6 +79,32 @@ def test_many_bodies_under_way_are_limited_together(
             assert client.post("/predict", content=RED).status_code == 200
             large = {"photo": RED + bytes(4_000_000)}
             assert client.post("/predict", files=large).status_code == 200
+
+
+@pytest.mark.parametrize("more", [{}, {"Origin": "http://127.0.0.1:%d"}])
+def test_photos_of_a_client_that_left_are_given_up(
+    tmp_path: Path, more: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+
+    def slow(*given: Any, **named: Any) -> Answer:
+        begun.append(1)
+        time.sleep(0.05)
+        return answer(*given, **named)
+
+    monkeypatch.setattr("serve.predict.answer", slow)
+    published.champion(tmp_path / "store")
+    configured = settings(tmp_path, journal="", threads=1)
+    photos = [("photo", RED)] * 100
+    with running(configured) as server:
+        headers = {name: value % server.port for name, value in more.items()}
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{server.url}/predict", files=photos, headers=headers, timeout=0.5)
+        until(lambda: server.live.metrics.in_flight == 0, 2)
+        assert server.live.metrics.requests["/predict", "POST", 499] == 1
+        assert 0 < len(begun) < 50
+    assert configured.journal_url
+    assert list(Journal(configured.journal_url).predictions("colours")) == []
 
 
 def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
