@@ -26,6 +26,8 @@ from serve import problems
 PUBLIC: Final = frozenset(
     {"/", "/docs", "/openapi.json", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"}
 )
+_ADMIN: Final = "x-admin-token"
+OF_ADMINS: Final[dict[str, Any]] = {"security": [{"admin": []}]}  # Any: OpenAPI
 _PUBLIC_FOLDERS: Final = ("/static/", "/docs/")
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _OF_NOTHING: Final = hashlib.sha256(b"").hexdigest()
@@ -89,16 +91,19 @@ class Keys:
         return sum(hmac.compare_digest(digest, known) for known in self._digests) > 0
 
 
-def document(schema: dict[str, Any]) -> None:  # Any: OpenAPI
-    """Write into an OpenAPI document how a key is shown, and for which calls."""
-    schema["components"]["securitySchemes"] = {
-        "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
-        "bearer": {"type": "http", "scheme": "bearer"},
-    }
+def document(schema: dict[str, Any], *, has_keys: bool) -> None:  # Any: OpenAPI
+    """Write into an OpenAPI document how a key and the admin token are shown, and for which calls."""
+    schemes = {"admin": {"type": "apiKey", "in": "header", "name": _ADMIN}}
+    schema["components"]["securitySchemes"] = schemes
+    if not has_keys:
+        return
+    schemes["key"] = {"type": "apiKey", "in": "header", "name": "x-api-key"}
+    schemes["bearer"] = {"type": "http", "scheme": "bearer"}
     for path, calls in schema["paths"].items():
         if path not in PUBLIC:
             for call in calls.values():
-                call["security"] = [{"key": []}, {"bearer": []}]
+                more = call.get("security", [{}])[0]
+                call["security"] = [{"key": [], **more}, {"bearer": [], **more}]
 
 
 class SameOrigin:
@@ -151,9 +156,9 @@ def require_admin(request: Request, token: str) -> None:
     """Raise HTTPException 403 unless the request carries the admin token, in x-admin-token or as bearer."""
     if not token:
         raise HTTPException(403, "this call needs an admin token, and PAWLOOP_ADMIN_TOKEN is not set")
-    shown = request.headers.get("x-admin-token") or _bearer(request.headers)
+    shown = request.headers.get(_ADMIN) or _bearer(request.headers)
     if not hmac.compare_digest(_as_sent(shown), token.encode()):
-        raise HTTPException(403, "this call needs the admin token, in the header x-admin-token")
+        raise HTTPException(403, f"this call needs the admin token, in the header {_ADMIN}")
 
 
 def _is_public(scope: Scope) -> bool:

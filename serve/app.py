@@ -57,13 +57,14 @@ def create_app(settings: Settings, head_start: HeadStart | None = None) -> FastA
         redoc_url=None,
     )
     problems.install(app)
-    for part in (predict, feedback, models, health, metrics, v2, infer, page):
-        app.include_router(part.router)
+    routers = [part.router for part in (predict, feedback, models, health, metrics, v2, infer, page)]
+    for router in routers:
+        app.include_router(router)
     app.add_middleware(Bodiless)
     app.add_middleware(access.SameOrigin, hosts=access.hosts(settings))
     if settings.api_keys:
         app.add_middleware(access.Keys, names=access.read_keys(settings.api_keys))
-    app.add_middleware(metrics.Counted)
+    app.add_middleware(metrics.Counted, routes=[route for router in routers for route in router.routes])
     return app
 
 

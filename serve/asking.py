@@ -21,6 +21,12 @@ from serve.loading import Serving
 T = TypeVar("T")
 
 TIMEOUT_HEADER: Final = "x-request-timeout-ms"
+TIMEOUT_PARAMETER: Final = {  # OpenAPI
+    "name": TIMEOUT_HEADER,
+    "in": "header",
+    "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
+    "description": "How long you are ready to wait; what no thread began by then gets 503.",
+}
 _MOST_DIGITS: Final = 9
 # Watching whether the client left costs a task, so only those are watched that wait for long.
 _UNWATCHED_S: Final = 0.03

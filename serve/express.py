@@ -46,8 +46,8 @@ class Application(FastAPI):
 
     def openapi(self) -> dict[str, Any]:  # Any: OpenAPI
         """The document of what can be asked, with the ways to show a key where one is wanted."""
-        if self.openapi_schema is None and self._has_keys:
-            access.document(super().openapi())
+        if self.openapi_schema is None:
+            access.document(super().openapi(), has_keys=self._has_keys)
         return super().openapi()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -28,7 +28,7 @@ from serve.engine import Done
 from serve.loading import Serving
 from serve.routes import Bare
 from serve.tensors import Tensor
-from serve.v2 import TAG, named
+from serve.v2 import DECIDED, TAG, named
 
 router = APIRouter(
     prefix="/v2", route_class=Bare, tags=[TAG],
@@ -56,13 +56,51 @@ _CALL: Final = {
         "parameters": {"type": "object"},
     },
 }
+_BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
 _BODY: Final[dict[str, Any]] = {  # Any: OpenAPI
     "requestBody": {
         "required": True,
-        "content": {
-            "application/json": {"schema": _CALL},
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        "content": {"application/json": {"schema": _CALL}, "application/octet-stream": _BINARY},
+    },
+    "parameters": [
+        asking.TIMEOUT_PARAMETER,
+        {
+            "name": tensors.HEADER_LENGTH,
+            "in": "header",
+            "schema": {"type": "integer", "minimum": 0},
+            "description": "Bytes of JSON in the body; the binary tensors follow them.",
         },
+    ],
+}
+_ANSWER: Final = {
+    "type": "object",
+    "required": ["model_name", "model_version", "outputs"],
+    "properties": {
+        "model_name": {"type": "string"},
+        "model_version": {"type": "string"},
+        "id": {"type": "string"},
+        "parameters": {"type": "object", "properties": {"prediction_ids": {"type": "string"}}},
+        "outputs": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["name", "datatype", "shape"],
+                "properties": {
+                    "name": {"type": "string"},
+                    "datatype": {"enum": ["FP32", "BYTES"]},
+                    "shape": {"type": "array", "items": {"type": "integer"}},
+                    "data": {"type": "array"},
+                    "parameters": {"type": "object"},
+                },
+            },
+        },
+    },
+}
+_TOLD: Final[dict[int | str, dict[str, Any]]] = {  # Any: OpenAPI
+    200: {
+        "description": "The outputs",
+        "headers": {tensors.HEADER_LENGTH: {"schema": {"type": "integer"}}},
+        "content": {"application/json": {"schema": _ANSWER}, "application/octet-stream": _BINARY},
     }
 }
 
@@ -76,15 +114,18 @@ _MOST_MEMBERS: Final = 1000  # of a gzip body; those of bgzip, the most that we 
 _INFLATED_AT_ONCE_BYTES: Final = 1 << 16
 
 
-@router.post("/models/{name}/infer", response_model=None, openapi_extra=_BODY)
-@router.post("/models/{name}/versions/{version}/infer", response_model=None, openapi_extra=_BODY)
+@router.post("/models/{name}/infer", response_model=None, openapi_extra=_BODY, responses=_TOLD)
+@router.post(
+    "/models/{name}/versions/{version}/infer", response_model=None, openapi_extra=_BODY, responses=_TOLD
+)
 async def infer(request: Request) -> Response:
     """Run the model on pixels (`image`, UINT8 [N, S, S, 3]) or on encoded photos (`photo`, BYTES [N]).
 
         curl -d '{"inputs": [{"name": "photo", "datatype": "BYTES", "shape": [1], "data": ["…base64…"]}]}' \\
              http://127.0.0.1:8000/v2/models/cat-vs-dog/infer
 
-    Outputs are those of the model and `label`, the class of least expected cost. Photos go to the journal,
+    Outputs are those of the model, `label`, the class of least expected cost, and `reason`, why a person
+    should look (`cost`, `unfamiliar` or empty). Photos go to the journal,
     and the answer's parameter `prediction_ids` names them for `/feedback`; pixels do not. Binary tensors,
     `outputs` (with `classification` the likeliest classes in words), `parameters` (`binary_data_output`,
     `timeout` in microseconds), gzip and deflate are understood.
@@ -237,7 +278,7 @@ def _batch(inputs: Mapping[str, Tensor], serving: Serving) -> Batch:
 
 def _wanted(call: tensors.Call, serving: Serving) -> dict[str, tensors.Asked]:
     """Each output that is to come, and how; as in Triton a count past the classes means all of them."""
-    known = (*serving.session.outputs, "label")
+    known = (*serving.session.outputs, *DECIDED)
     wanted = call.outputs or dict.fromkeys(known, tensors.Asked(call.is_binary))
     for name, how in wanted.items():
         if name not in known:
@@ -253,15 +294,14 @@ async def _examined(
 ) -> tuple[dict[str, Tensor], Done[Answer]]:
     """The outputs of an encoded photo, and its answer as the journal wants it."""
     live = state.of(request)
-    outputs = tuple({*names, *serving.outputs} - {"label"})
+    outputs = _of_the_model(names, serving)
     most = live.settings.max_pixels
     done = await asking.result(
         live.engine, lambda given: examined(_same(serving, given), photo, most, outputs), deadline
     )
     made, raw = done.value
-    tensors_of: dict[str, Tensor] = {name: raw[name] for name in names if name != "label"}
-    told = {**tensors_of, "label": [made.label.encode()]} if "label" in names else tensors_of
-    return told, Done(made, done.waited_s, done.worked_s)
+    decided = {"label": [made.label.encode()], "reason": [(made.reason or "").encode()]}
+    return _chosen(names, {**raw, **decided}), Done(made, done.waited_s, done.worked_s)
 
 
 def _same(serving: Serving, given: Serving) -> Serving:
@@ -271,13 +311,23 @@ def _same(serving: Serving, given: Serving) -> Serving:
 
 def _run(serving: Serving, pixels: NDArray[np.uint8], names: tuple[str, ...]) -> dict[str, Tensor]:
     """The outputs of one photo's pixels [S, S, 3], each with one row."""
-    outputs = serving.session.run(pixels[None], tuple({*names, *serving.outputs} - {"label"}))
-    answers: dict[str, Tensor] = {name: outputs[name] for name in names if name != "label"}
-    if "label" in names:
-        novelty = outputs.get("novelty")
-        made = decide(outputs["probabilities"], serving.costs, novelty, serving.novelty_threshold)
-        answers["label"] = [serving.classes[index].encode() for index in made.label]
-    return answers
+    outputs = serving.session.run(pixels[None], _of_the_model(names, serving))
+    if set(DECIDED).isdisjoint(names):
+        return _chosen(names, outputs)
+    novelty = outputs.get("novelty")
+    made = decide(outputs["probabilities"], serving.costs, novelty, serving.novelty_threshold)
+    labels = [serving.classes[index].encode() for index in made.label]
+    reasons = [(reason or "").encode() for reason in made.reasons]
+    return _chosen(names, {**outputs, "label": labels, "reason": reasons})
+
+
+def _of_the_model(names: tuple[str, ...], serving: Serving) -> tuple[str, ...]:
+    """What the model must put out so that these can be answered."""
+    return tuple({*names, *serving.outputs} - set(DECIDED))
+
+
+def _chosen(names: tuple[str, ...], outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: outputs[name] for name in names}
 
 
 def _joined(parts: list[dict[str, Tensor]], name: str) -> Tensor:

@@ -7,10 +7,12 @@ into Prometheus' words. Knows nothing about how what it counts comes about.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve import problems, state
@@ -26,6 +28,7 @@ BUCKETS_S: Final = (
     0.0005, 0.001, 0.0016, 0.0025, 0.004, 0.0063, 0.01, 0.016, 0.025, 0.04, 0.063, 0.1, 0.16, 0.25, 0.5,
     1, 2.5, 5, 10,
 )  # fmt: skip
+_REFUSED: Final = (401, 403)
 _MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -88,10 +91,11 @@ class Seconds:
 
 
 class Counted:
-    """Middleware: counts requests by route and outcome."""
+    """Middleware: counts requests by route and outcome. routes: for calls that are refused before any."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute]) -> None:
         self.app = app
+        self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the call through, and note how it ended."""
@@ -115,7 +119,17 @@ class Counted:
             raise
         finally:
             metrics.in_flight -= 1
-            metrics.count(_route(scope), _known(scope["method"]), status)
+            metrics.count(self._route(scope, status), _known(scope["method"]), status)
+
+    def _route(self, scope: Scope, status: int) -> str:
+        """A path that is no route of ours must not become a label: anybody could make them up."""
+        route = scope.get("route")
+        if route is None and status in _REFUSED:
+            route = next((one for one in self._routes if one.matches(scope)[0] is not Match.NONE), None)
+        path: str | None = getattr(route, "path", None)
+        if path is None and problems.route_path(scope) == scope["app"].openapi_url:
+            return "/openapi.json"  # FastAPI's own route, of which it tells nobody
+        return path or "unknown"
 
 
 @router.get("/metrics", response_class=PlainTextResponse, responses=problems.responses(401))
@@ -129,14 +143,6 @@ async def metrics(request: Request) -> Response:
     live = state.of(request)
     live.afterwards.do()  # so that what was answered is counted
     return Response(text(live), media_type=_MEDIA_TYPE)
-
-
-def _route(scope: Scope) -> str:
-    """A path that is no route of ours must not become a label: anybody could make them up."""
-    path: str | None = getattr(scope.get("route"), "path", None)
-    if path is None and problems.route_path(scope) == scope["app"].openapi_url:
-        return "/openapi.json"  # FastAPI's own route, of which it tells nobody
-    return path or "unknown"
 
 
 def _known(method: str) -> str:

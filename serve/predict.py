@@ -24,16 +24,17 @@ from serve.state import Live
 router = APIRouter(route_class=Bare, tags=["predict"])
 
 _BASE64 = {"type": "string", "description": "base64, or a data URL"}
+_FILE = {"type": "string", "format": "binary"}
 _BODY: Final[dict[str, Any]] = {  # Any: OpenAPI
     "requestBody": {
         "required": True,
         "content": {
-            "image/*": {"schema": {"type": "string", "format": "binary"}},
+            "image/*": {"schema": _FILE},
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
                     "required": ["photo"],
-                    "properties": {"photo": {"type": "string", "format": "binary"}},
+                    "properties": {"photo": {"type": "array", "items": _FILE, "minItems": 1}},
                 }
             },
             "application/json": {
@@ -50,14 +51,7 @@ _BODY: Final[dict[str, Any]] = {  # Any: OpenAPI
             },
         },
     },
-    "parameters": [
-        {
-            "name": asking.TIMEOUT_HEADER,
-            "in": "header",
-            "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
-            "description": "How long you are ready to wait; what no thread began by then gets 503.",
-        }
-    ],
+    "parameters": [asking.TIMEOUT_PARAMETER],
 }
 
 

@@ -21,6 +21,7 @@ from starlette.types import Scope
 from pawloop import errors
 
 MEDIA_TYPE: Final = "application/problem+json"
+_RETRY_AFTER: Final = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds"}}  # OpenAPI
 CLIENT_GONE: Final = 499  # nginx's number for a client that did not wait for its answer
 
 # The first class that fits, so children stand before their parents.
@@ -84,22 +85,13 @@ def route_path(scope: Scope) -> str:
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:  # Any: OpenAPI
     """OpenAPI's description of problem documents with these statuses."""
     schema = {"$ref": "#/components/schemas/Problem"}
-    return {
-        status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": schema}}}
-        for status in statuses
-    }
+    return {status: _response(status, MEDIA_TYPE, schema) for status in statuses}
 
 
 def responses_v2(*statuses: int) -> dict[int | str, dict[str, Any]]:  # Any: OpenAPI
     """The same for errors in the form of the Open Inference Protocol."""
     schema = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
-    return {
-        status: {
-            "description": HTTPStatus(status).phrase,
-            "content": {"application/json": {"schema": schema}},
-        }
-        for status in statuses
-    }
+    return {status: _response(status, "application/json", schema) for status in statuses}
 
 
 def install(app: FastAPI) -> None:
@@ -109,6 +101,11 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _handle_invalid)
     app.add_exception_handler(ClientDisconnect, _handle_gone)
     app.add_exception_handler(Exception, _handle)  # starlette logs the traceback after it answered
+
+
+def _response(status: int, media_type: str, schema: dict[str, Any]) -> dict[str, Any]:  # Any: OpenAPI
+    told = {"description": HTTPStatus(status).phrase, "content": {media_type: {"schema": schema}}}
+    return {**told, "headers": _RETRY_AFTER} if status == HTTPStatus.SERVICE_UNAVAILABLE else told
 
 
 async def _handle(request: Request, error: Exception) -> Response:

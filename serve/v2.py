@@ -20,6 +20,7 @@ from serve.parsing import parsed
 from serve.routes import Bare
 
 TAG: Final = "Open Inference Protocol"
+DECIDED: Final = ("label", "reason")  # outputs that are texts: what is made of the model's own
 
 _INDEX: Final[dict[str, Any]] = {  # Any: OpenAPI
     "requestBody": {
@@ -83,7 +84,7 @@ async def metadata(request: Request) -> Response:
                 _described("image", "UINT8", [-1, size, size, 3]),
                 _described("photo", "BYTES", [-1]),
             ],
-            "outputs": [*outputs, _described("label", "BYTES", [-1])],
+            "outputs": [*outputs, *(_described(name, "BYTES", [-1]) for name in DECIDED)],
         }
     )
 
@@ -118,7 +119,7 @@ async def config(request: Request) -> Response:
             "input": [pixels, _configured("photo", "STRING", [-1])],
             "output": [
                 *(_configured(name, "FP32", shape) for name, shape in _shapes(serving).items()),
-                _configured("label", "STRING", [-1]),
+                *(_configured(name, "STRING", [-1]) for name in DECIDED),
             ],
         }
     )
@@ -149,7 +150,7 @@ async def index(request: Request) -> Response:
     )
 
 
-@router.post("/repository/models/{name}/load", response_model=None)
+@router.post("/repository/models/{name}/load", response_model=None, openapi_extra=access.OF_ADMINS)
 async def load(request: Request) -> Response:
     """Look again at the champion, now, and bring it into service; needs the admin token.
 
@@ -168,7 +169,7 @@ async def load(request: Request) -> Response:
     return _json({})
 
 
-@router.post("/repository/models/{name}/unload", response_model=None)
+@router.post("/repository/models/{name}/unload", response_model=None, openapi_extra=access.OF_ADMINS)
 async def unload(request: Request) -> Response:
     """Refused: the champion serves until another takes its place.
 

@@ -28,6 +28,9 @@ def test_with_keys_whatever_answers_or_shows_data_asks_for_one(tmp_path: Path) -
             refused = client.get(path)
             assert refused.status_code == 401
             assert "API key" in refused.json()["error" if path == "/v2" else "detail"]
+        counts = server.live.metrics.requests
+        assert counts["/predict", "POST", 401] == 2
+        assert counts["unknown", "GET", 401] == 1
         for path in ("/", "/static/app.js", "/docs", "/openapi.json", "/healthz", "/readyz"):
             assert client.get(path).status_code == 200
 
@@ -69,7 +72,13 @@ def test_the_document_says_how_a_key_is_shown(tmp_path: Path) -> None:
     assert {"key": []} in schema["paths"]["/predict"]["post"]["security"]
     assert "security" not in schema["paths"]["/healthz"]["get"]
     assert set(schema["paths"]["/metrics"]["get"]["responses"]["200"]["content"]) == {"text/plain"}
-    assert "securitySchemes" not in create_app(Settings(_env_file=None)).openapi()["components"]
+    load = "/v2/repository/models/{name}/load"
+    wanted = [{"key": [], "admin": []}, {"bearer": [], "admin": []}]
+    assert schema["paths"][load]["post"]["security"] == wanted
+    keyless = create_app(Settings(_env_file=None)).openapi()
+    assert set(keyless["components"]["securitySchemes"]) == {"admin"}
+    assert keyless["paths"][load]["post"]["security"] == [{"admin": []}]
+    assert "security" not in keyless["paths"]["/predict"]["post"]
 
 
 @pytest.mark.parametrize("content", ["", "# nobody\n", "minka:short\n", f"minka {'0' * 64}\n"])

@@ -35,6 +35,18 @@ def test_a_familiar_photo_is_answered(client: httpx.Client) -> None:
     assert (told["abstained"], told["reason"]) == (False, None)
 
 
+def test_the_inference_protocol_tells_why_a_person_should_look(client: httpx.Client) -> None:
+    photos = [base64.b64encode(photo).decode() for photo in (GREENISH, published.photo("red"))]
+    pixels = [[[[255, 200, 0]] * 32] * 32, [[[255, 0, 0]] * 32] * 32]
+    for given in (
+        {"name": "photo", "datatype": "BYTES", "shape": [2], "data": photos},
+        {"name": "image", "datatype": "UINT8", "shape": [2, 32, 32, 3], "data": pixels},
+    ):
+        call = {"inputs": [given], "outputs": [{"name": "reason"}]}
+        [output] = client.post("/v2/models/colours/infer", json=call).json()["outputs"]
+        assert (output["datatype"], output["data"]) == ("BYTES", ["unfamiliar", ""])
+
+
 def test_the_inference_protocol_tells_how_novel_a_photo_is(client: httpx.Client) -> None:
     metadata = client.get("/v2/models/colours").json()
     assert "novelty" in {output["name"] for output in metadata["outputs"]}

@@ -136,7 +136,7 @@ def test_photos_in_json_come_as_base64(client: httpx.Client) -> None:
     text = base64.b64encode(BLUE).decode()
     call = {"inputs": [{"name": "photo", "datatype": "BYTES", "shape": [1], "data": [text]}]}
     told = client.post(f"{MODEL}/infer", json=call).json()
-    assert {entry["name"] for entry in told["outputs"]} == {"probabilities", "embedding", "label"}
+    assert {entry["name"] for entry in told["outputs"]} == {"probabilities", "embedding", "label", "reason"}
     assert next(entry["data"] for entry in told["outputs"] if entry["name"] == "label") == ["dog"]
 
 
