@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pawloop.client import Client
-from pawloop.errors import PhotoError, ServerError, UnreachableError
+from pawloop.errors import DeniedError, PhotoError, ServerError, UnreachableError
 from pawloop.settings import Settings
 
 Answer = dict[str, Any]  # what POST /predict answers, or {"error": words}
@@ -25,7 +25,8 @@ def answer_all(
 ) -> Iterator[tuple[Path, Answer]]:
     """Each photo with its answer, in order; a photo that cannot be read has an error in its place.
 
-    Raises NoModelError when there is no champion, UnreachableError once no server answers at `url`.
+    Raises NoModelError when there is no champion, UnreachableError once no server answers at `url`,
+    DeniedError where it wants another key.
     """
     if url:
         yield from _from_server(photos, url, api_key)
@@ -53,7 +54,7 @@ def _answer(ask: Callable[[bytes], Answer], path: Path) -> Answer:
         return ask(path.read_bytes())
     except OSError as error:
         return {"error": f"cannot be read: {error.strerror}"}
-    except UnreachableError:
+    except (UnreachableError, DeniedError):
         raise
     except (PhotoError, ServerError) as error:
         return {"error": str(error)}

@@ -26,12 +26,19 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from pawloop import directly
-from pawloop.errors import PhotoError, PhotoFormatError, PhotoTooLargeError, ServerError, UnreachableError
+from pawloop.errors import (
+    DeniedError,
+    PhotoError,
+    PhotoFormatError,
+    PhotoTooLargeError,
+    ServerError,
+    UnreachableError,
+)  # fmt: skip
 from pawloop.image import DECODER_ERRORS
 
 Photo = Path | str | bytes | Image.Image | NDArray[np.uint8]
 
-_Outcome = httpx.Response | httpx.TransportError
+_Response = httpx.Response | httpx.TransportError
 
 # Waits double from the first to the last, each by chance between a half and the whole of it, so that
 # many clients that were refused together do not come back together.
@@ -63,6 +70,9 @@ class Prediction:
     version: int
 
 
+Outcome = Prediction | PhotoError | ServerError
+
+
 class Client:
     """A server, and a pool of connections to it."""
 
@@ -77,12 +87,12 @@ class Client:
         """What is on a photo: a path, an image file's bytes, a Pillow image or pixels [H, W, 3].
 
         Raises PhotoError or a child of it for what cannot be read, UnreachableError where nobody answers,
-        ServerError for anything else.
+        DeniedError where it wants another key, ServerError for anything else.
         """
         content = encoded(photo)
         waits = _waits(self._attempts)
         while True:
-            outcome: _Outcome
+            outcome: _Response
             try:
                 outcome = self._http.post("/predict", content=content)
             except httpx.TransportError as error:
@@ -92,13 +102,14 @@ class Client:
                 return _understood(outcome, str(self._http.base_url))
             time.sleep(wait_s)
 
-    def predict_many(self, photos: Iterable[Photo]) -> Iterator[Prediction | PhotoError]:
-        """Answers in the order of the photos, several asked at once; an error for what is no photo.
+    def predict_many(self, photos: Iterable[Photo]) -> Iterator[Outcome]:
+        """Answers in the order of the photos, several asked at once; an error where there is none.
 
-        Photos are taken as they are asked about, so they may come from a camera that never ends.
+        Photos are taken as they are asked about, so they may come from a camera that never ends. Raises
+        UnreachableError and DeniedError, which the other photos would meet, too.
         """
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            asked: deque[Future[Prediction | PhotoError]] = deque()
+            asked: deque[Future[Outcome]] = deque()
             try:
                 for photo in photos:
                     asked.append(pool.submit(self._predict_or_error, photo))
@@ -120,10 +131,12 @@ class Client:
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.close()
 
-    def _predict_or_error(self, photo: Photo) -> Prediction | PhotoError:
+    def _predict_or_error(self, photo: Photo) -> Outcome:
         try:
             return self.predict(photo)
-        except PhotoError as error:
+        except (UnreachableError, DeniedError):
+            raise
+        except (PhotoError, ServerError) as error:
             return error
 
 
@@ -142,7 +155,7 @@ class AsyncClient:
         content = photo if isinstance(photo, bytes) else await asyncio.to_thread(encoded, photo)
         waits = _waits(self._attempts)
         while True:
-            outcome: _Outcome
+            outcome: _Response
             try:
                 outcome = await self._http.post("/predict", content=content)
             except httpx.TransportError as error:
@@ -152,11 +165,9 @@ class AsyncClient:
                 return _understood(outcome, str(self._http.base_url))
             await asyncio.sleep(wait_s)
 
-    async def predict_many(
-        self, photos: Iterable[Photo] | AsyncIterable[Photo]
-    ) -> AsyncIterator[Prediction | PhotoError]:
+    async def predict_many(self, photos: Iterable[Photo] | AsyncIterable[Photo]) -> AsyncIterator[Outcome]:
         """As Client.predict_many. Photos that are waited for, as a camera's, come from an AsyncIterable."""
-        asked: deque[asyncio.Task[Prediction | PhotoError]] = deque()
+        asked: deque[asyncio.Task[Outcome]] = deque()
         try:
             async for photo in _in_turn(photos):
                 asked.append(asyncio.create_task(self._predict_or_error(photo)))
@@ -173,10 +184,12 @@ class AsyncClient:
         """Close the connections."""
         await self._http.aclose()
 
-    async def _predict_or_error(self, photo: Photo) -> Prediction | PhotoError:
+    async def _predict_or_error(self, photo: Photo) -> Outcome:
         try:
             return await self.predict(photo)
-        except PhotoError as error:
+        except (UnreachableError, DeniedError):
+            raise
+        except (PhotoError, ServerError) as error:
             return error
 
     async def __aenter__(self) -> Self:
@@ -256,7 +269,7 @@ def _waits(attempts: int) -> Iterator[float]:
         yield min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt) * random.uniform(0.5, 1)
 
 
-def _wait_s(outcome: _Outcome, waits: Iterator[float]) -> float | None:
+def _wait_s(outcome: _Response, waits: Iterator[float]) -> float | None:
     """How long to wait before the same is asked again, or None where that would change nothing."""
     if isinstance(outcome, httpx.UnsupportedProtocol | httpx.ReadTimeout):
         return None  # a server that is at work would begin a second time
@@ -269,7 +282,7 @@ def _wait_s(outcome: _Outcome, waits: Iterator[float]) -> float | None:
     return wait_s + min(float(asked), _LONGEST_WAIT_S) if wait_s and asked.isdecimal() else wait_s
 
 
-def _understood(response: _Outcome, url: str) -> Prediction:
+def _understood(response: _Response, url: str) -> Prediction:
     """The answer in a response, or what went wrong as one of our errors."""
     if isinstance(response, httpx.TransportError):
         if isinstance(response, httpx.UnsupportedProtocol):
@@ -281,7 +294,7 @@ def _understood(response: _Outcome, url: str) -> Prediction:
             ) from response
         raise UnreachableError(f"{url} cannot be reached: {response}; is the server running?") from response
     if response.status_code in (404, 405):
-        raise ServerError(
+        raise DeniedError(
             f"{url} answers {response.status_code}: it has no /predict; name the server's "
             "address alone, such as http://127.0.0.1:8000"
         )
@@ -296,6 +309,7 @@ def _understood(response: _Outcome, url: str) -> Prediction:
         raise ServerError(f"{url} answers {response.status_code}, but not as a Pawloop server does") from None
     if response.status_code == httpx.codes.UNAUTHORIZED:
         detail += "; name it by --api-key, PAWLOOP_API_KEY or, in Python, the client's api_key"
+        raise DeniedError(detail)
     kinds = {400: PhotoError, 413: PhotoTooLargeError}
     kind = PhotoFormatError if value.get("title") == "not an image" else kinds.get(response.status_code)
     raise (kind or ServerError)(detail)

@@ -90,6 +90,10 @@ class UnreachableError(ServerError):
     """Nobody answers at a server's address, however often it is asked."""
 
 
+class DeniedError(ServerError):
+    """A server answers no call of ours: it wants another key, or has no such path."""
+
+
 class NoModelError(ServerError):
     """There is no model in service yet."""
 

@@ -20,8 +20,8 @@ import pytest
 from PIL import Image
 
 from pawloop import client as module
-from pawloop.client import AsyncClient, Client, Prediction, encoded
-from pawloop.errors import PhotoError, PhotoFormatError, PhotoTooLargeError, ServerError
+from pawloop.client import AsyncClient, Client, Outcome, Prediction, encoded
+from pawloop.errors import DeniedError, PhotoError, PhotoFormatError, PhotoTooLargeError, ServerError
 from pawloop.image import Resize, decode
 from tests import published
 from tests.serve.running import Running, running, settings
@@ -139,7 +139,7 @@ def test_photos_are_taken_as_they_are_answered(server: Running) -> None:
             taken.append(1)
             yield RED
 
-    async def first() -> Prediction | PhotoError:
+    async def first() -> Outcome:
         async with AsyncClient(server.url) as client:
             async for answer in client.predict_many(camera()):
                 return answer
@@ -172,7 +172,7 @@ def test_a_photo_is_asked_about_while_the_next_one_is_waited_for(server: Running
 
 
 def test_a_body_past_the_limit_is_told_to_every_kind_of_client(server: Running) -> None:
-    async def ask() -> list[Prediction | PhotoError]:
+    async def ask() -> list[Outcome]:
         async with AsyncClient(server.url, attempts=1) as client:
             return [answer async for answer in client.predict_many([large, RED])]
 
@@ -209,7 +209,7 @@ def test_a_key_of_two_lines_is_told_without_it() -> None:
 
 
 def test_asyncio_gets_the_same(server: Running) -> None:
-    async def ask() -> list[Prediction | PhotoError]:
+    async def ask() -> list[Outcome]:
         async with AsyncClient(server.url) as client:
             one = await client.predict(RED)
             return [one, *[answer async for answer in client.predict_many([BLUE, b"no photo"])]]
@@ -255,6 +255,20 @@ def test_a_server_that_stays_overloaded_is_an_error_in_its_own_words() -> None:
         with pytest.raises(ServerError, match="64 photos wait already"):
             client.predict(RED)
         assert len(asked) == 3
+
+
+def test_an_answer_that_fails_ends_no_others() -> None:
+    async def ask(url: str) -> list[Outcome]:
+        async with AsyncClient(url, attempts=1) as client:
+            return [answer async for answer in client.predict_many([RED, BLUE])]
+
+    failure: Scripted = (500, {}, {"title": "failed", "detail": "its log says why"})
+    with scripted(failure, (200, {}, ANSWER)) as (url, _), Client(url, attempts=1) as client:
+        told = list(client.predict_many([RED, BLUE]))
+    with scripted(failure, (200, {}, ANSWER)) as (url, _):
+        told_later = asyncio.run(ask(url))
+    for answers in (told, told_later):
+        assert {type(answer) for answer in answers} == {Prediction, ServerError}
 
 
 def test_a_server_at_work_is_not_asked_a_second_time() -> None:
@@ -318,8 +332,8 @@ def test_the_api_key_is_sent(tmp_path: Path) -> None:
     with running(settings(tmp_path, api_keys=keys)) as server:
         with Client(server.url, "sesame") as client:
             assert client.predict(RED).label == "cat"
-        with Client(server.url) as client, pytest.raises(ServerError, match="API key") as caught:
-            client.predict(RED)
+        with Client(server.url) as client, pytest.raises(DeniedError, match="API key") as caught:
+            list(client.predict_many([RED, RED]))
     assert "name it by --api-key, PAWLOOP_API_KEY or" in str(caught.value)
 
 
