@@ -33,7 +33,7 @@ from pawloop.errors import (
     PhotoTooLargeError,
     ServerError,
     UnreachableError,
-)  # fmt: skip
+)
 from pawloop.image import DECODER_ERRORS
 
 Photo = Path | str | bytes | Image.Image | NDArray[np.uint8]

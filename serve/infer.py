@@ -125,10 +125,10 @@ async def infer(request: Request) -> Response:
              http://127.0.0.1:8000/v2/models/cat-vs-dog/infer
 
     Outputs are those of the model, `label`, the class of least expected cost, and `reason`, why a person
-    should look (`cost`, `unfamiliar` or empty). Photos go to the journal,
-    and the answer's parameter `prediction_ids` names them for `/feedback`; pixels do not. Binary tensors,
-    `outputs` (with `classification` the likeliest classes in words), `parameters` (`binary_data_output`,
-    `timeout` in microseconds), gzip and deflate are understood.
+    should look (`cost`, `unfamiliar` or empty). Photos go to the journal, and the answer's parameter
+    `prediction_ids` names them for `/feedback`; pixels do not. Binary tensors, `outputs` (with
+    `classification` the likeliest classes in words), `parameters` (`binary_data_output`, `timeout` in
+    microseconds), gzip and deflate are understood.
     """
     live = state.of(request)
     serving = named(request)
