@@ -28,6 +28,7 @@ from sqlalchemy import (
     String,
     Table,
     create_engine,
+    delete,
     event,
     func,
     insert,
@@ -35,6 +36,7 @@ from sqlalchemy import (
     literal,
     select,
     text,
+    true,
     update,
 )
 from sqlalchemy.engine import Connection
@@ -138,6 +140,18 @@ class Labelled:
     photo_id: str
     is_kept: bool
     label: Label
+
+
+@dataclass(frozen=True, slots=True)
+class Outdated:
+    """Old answers. ids: of those about photos that nobody labelled. photo_ids: of those, what no other keeps.
+
+    last: when the last that was looked at was given, labelled or not; None where there are no more.
+    """
+
+    ids: list[str]
+    photo_ids: list[str]
+    last: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +275,30 @@ class Journal:
         with self._transaction() as connection:
             connection.execute(change)
 
+    def outdated(self, since: datetime | None, until: datetime) -> Outdated:
+        """Of the answers given after `since` and before `until` the oldest, a thousand looked at."""
+        columns = (_predictions.c.id, _predictions.c.at, _predictions.c.photo_id, _predictions.c.is_kept)
+        query = (
+            select(*columns)
+            .where(_predictions.c.at < until, true() if since is None else _predictions.c.at > since)
+            .order_by(_predictions.c.at)
+            .limit(_GONE_AT_ONCE)
+        )
+        with self._transaction() as connection:
+            rows = connection.execute(query).all()
+            labelled = set(connection.execute(_labelled_among([row.photo_id for row in rows])).scalars())
+            old = [row for row in rows if row.photo_id not in labelled]
+            ids = list(dict.fromkeys(row.id for row in old))
+            kept = list(dict.fromkeys(row.photo_id for row in old if row.is_kept))
+            younger = set(connection.execute(_kept_by_others(kept, ids)).scalars())
+        last = rows[-1].at if len(rows) == _GONE_AT_ONCE else None
+        return Outdated(ids, [id for id in kept if id not in younger], last)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Delete the answers with these ids, a challenger's, too."""
+        with self._transaction() as connection:
+            connection.execute(delete(_predictions).where(_predictions.c.id.in_(ids)))
+
     def pragmas(self) -> dict[str, str | int]:
         """How SQLite is set up, as it says itself; empty for another database."""
         if self._engine.dialect.name != "sqlite":
@@ -361,6 +399,13 @@ def _labelled_among(photo_ids: Sequence[str]) -> Select[tuple[str]]:
         .distinct()
         .join(_labels, _labels.c.prediction_id == _predictions.c.id)
         .where(_predictions.c.photo_id.in_(photo_ids))
+    )
+
+
+def _kept_by_others(photo_ids: Sequence[str], ids: Sequence[str]) -> Select[tuple[str]]:
+    """Of some photos those that another answer keeps than these."""
+    return select(_predictions.c.photo_id).where(
+        _predictions.c.photo_id.in_(photo_ids), _predictions.c.is_kept, _predictions.c.id.not_in(ids)
     )
 
 

@@ -76,6 +76,9 @@ class Settings(BaseSettings):
         1.0, ge=0, le=1, description="Share of the answered photos whose bytes are kept."
     )
     keep_photos_mb: int = Field(2_000, ge=0, description="Quota of the kept photos, megabytes.")
+    keep_answers_days: int = Field(
+        0, ge=0, description="Days after which answers that nobody labelled go, and their photos; 0 is never."
+    )
     max_bytes: int = Field(20 * 2**20, ge=1, description="Largest request body, bytes.")
     max_pixels: int = Field(
         50_000_000, ge=1, le=_PILLOWS_PIXELS, description="Largest photo, pixels, before decoding."

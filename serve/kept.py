@@ -90,6 +90,13 @@ class KeptPhotos:
         if is_full:
             self._tell_once()
 
+    def delete(self, photo_ids: Sequence[str]) -> None:
+        """Delete these photos, as far as they are here."""
+        for photo_id in photo_ids:
+            path = self.path(photo_id)
+            if path.exists():
+                self._delete(path)
+
     @property
     def _has_room(self) -> bool:
         return self._used_bytes <= 0.9 * self._quota_bytes
@@ -101,9 +108,7 @@ class KeptPhotos:
             if self._has_room:
                 break
             gone.append(photo_id)
-            path = self.path(photo_id)
-            if path.exists():
-                self._delete(path)
+            self.delete([photo_id])
         return gone
 
     def _tell_once(self) -> None:

@@ -20,6 +20,7 @@ from pawloop.errors import JournalError
 from pawloop.image import photo_id
 from pawloop.settings import Settings
 from serve.answer import Answer
+from serve.expiry import Expiry
 from serve.kept import KeptPhotos
 from serve.losses import Losses
 
@@ -68,6 +69,7 @@ class Recorder:
         self._losses = Losses()
         self._url = settings.journal_url
         self._kept = KeptPhotos(settings)
+        self._expiry = Expiry(settings, self._kept)
         self._journal: Journal | None = None
         self._queue: deque[_Answered | _Judged] = deque()
         self._hurry = threading.Event()
@@ -150,6 +152,8 @@ class Recorder:
                 self._in_hand = len(entries)
                 self._commit(entries)
                 self._in_hand, self._limit_bytes = 0, _LIMIT_BYTES
+            if self._expiry.is_due and not self._stopping:
+                self._expire()
             self._losses.tell()
         self._losses.tell(is_last=True)
 
@@ -206,6 +210,13 @@ class Recorder:
             self._kept.shrink(journal)
         except (OSError, JournalError):
             log.exception("no room could be made in %s", self._kept.folder)
+
+    def _expire(self) -> None:
+        try:
+            self._expiry.go_on(self._open)
+        # as with answers, the thread stays for what comes next
+        except Exception:
+            log.exception("old answers could not be deleted; tried again in a minute")
 
     def _open(self) -> Journal:
         if self._journal is not None and not self._journal.is_in_place():
