@@ -51,9 +51,7 @@ class Logged:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the call through."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            if scope["type"] == "lifespan":
-                await asyncio.to_thread(self._lines.stop)
+            await self._app(scope, receive, self._ending(send))
             return
         started, status, size = time.perf_counter(), problems.CLIENT_GONE, 0
 
@@ -79,6 +77,16 @@ class Logged:
                 "predictions": scope.get("state", {}).get(_TOLD, [])[:_MOST_IDS],
             }
             self._lines.add(json.dumps(line).encode() + b"\n")
+
+    def _ending(self, send: Send) -> Send:
+        """The lifespan's `send`, which writes what is left first: after its last word the server is gone."""
+
+        async def ending(message: Message) -> None:
+            if message["type"].startswith("lifespan.shutdown."):
+                await asyncio.to_thread(self._lines.stop)
+            await send(message)
+
+        return ending
 
 
 class _Lines:

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from pawloop.settings import Settings
 from serve.app import create_app
@@ -56,10 +57,14 @@ class Running:
 
 
 @contextmanager
-def running(configured: Settings, unread_s: float = UNREAD_S) -> Iterator[Running]:
-    """Start a server, and stop it gracefully at the end."""
+def running(
+    configured: Settings, unread_s: float = UNREAD_S, around: Callable[[ASGIApp], ASGIApp] = lambda app: app
+) -> Iterator[Running]:
+    """Start a server, and stop it gracefully at the end. around: what is put around the application."""
     app = create_app(configured)
-    config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="on", loop="uvloop", http=Lane)
+    config = uvicorn.Config(
+        around(app), log_level="error", access_log=False, lifespan="on", loop="uvloop", http=Lane
+    )
     server = Server(config, unread_s)
     listener = listen("127.0.0.1", 0)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -3,15 +3,17 @@ from __future__ import annotations
 import base64
 import json
 import threading
+import time
 from pathlib import Path
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 
 from serve.app import create_app
 from serve.calls import Logged
 from tests import published
-from tests.serve.running import settings
+from tests.serve.running import running, settings
 
 
 def test_a_call_is_a_line_of_json_with_the_prediction_that_it_made(tmp_path: Path) -> None:
@@ -33,6 +35,19 @@ def test_a_call_is_a_line_of_json_with_the_prediction_that_it_made(tmp_path: Pat
     assert several["predictions"] == [part["id"] for part in many["predictions"]]
     assert protocol["predictions"] == [inferred["parameters"]["prediction_ids"]]
     assert (lost["status"], lost["predictions"]) == (404, [])
+
+
+def test_the_last_line_is_written_before_the_server_ends(tmp_path: Path) -> None:
+    lines = []
+
+    def slow(line: bytes) -> None:
+        time.sleep(0.3)
+        lines.append(line)
+
+    with running(settings(tmp_path), around=lambda app: Logged(app, slow)) as server:
+        httpx.get(f"{server.url}/healthz")
+    assert len(lines) == 1
+    assert not getattr(server.server.lifespan, "error_occurred", True)  # uvicorn then tells of it
 
 
 def test_the_log_is_off_unless_asked_for(tmp_path: Path) -> None:

@@ -54,12 +54,15 @@ def process(folder: Path, **environment: str) -> Iterator[tuple[subprocess.Popen
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_server_well(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize("access_log", ["0", "1"])
+def test_a_signal_ends_the_server_well(tmp_path: Path, number: signal.Signals, access_log: str) -> None:
     published.champion(tmp_path / "store")
-    with process(tmp_path) as (started, url):
+    with process(tmp_path, PAWLOOP_ACCESS_LOG=access_log) as (started, url):
         assert httpx.post(f"{url}/predict", content=published.photo("red")).json()["label"] == "cat"
         started.send_signal(number)
         assert started.wait(10) == 0
+        assert started.stderr
+        assert "Traceback" not in started.stderr.read()
 
 
 def test_what_is_in_flight_is_answered_before_the_server_ends(tmp_path: Path) -> None:
