@@ -286,7 +286,7 @@ def tell(card: Card, judged: Judged, dataset: Dataset, rivals: Rivals, version: 
 def confirm(registry: Registry, version: int, before: int | None, server_url: str) -> None:
     found = release.confirm(registry, version, before, server_url, CONFIRM_S)
     logger = get_run_logger()
-    (logger.info if server_url else logger.warning)(found)
+    (logger.info if found.is_so else logger.warning)(found.told)
 
 
 def finish_left_over(store: Path, registry: Registry, server_url: str) -> None:

@@ -26,6 +26,7 @@ import httpx
 import psutil
 import tzlocal
 
+from flows import schedules
 from pawloop import durable
 from pawloop.errors import DamagedFileError, PawloopError, ServerError
 from pawloop.settings import Settings
@@ -42,6 +43,7 @@ _HEARTBEAT_S = 30
 _LOOK_S = 2  # so long may somebody wait who pressed Run; Prefect's own is 10
 _ZOMBIES = "pawloop: end runs whose process is gone"
 _STOP_S = 8.0
+_SCHEDULES = "schedules of "
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -59,6 +61,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "PAWLOOP_TIMEZONE": _timezone(settings),
         "PREFECT_HOME": str(store / "prefect"),
         "PREFECT_API_URL": api_url(settings),
+        "PREFECT_SERVER_UI_API_URL": "/api",  # the UI's own origin, also behind a proxy or a tunnel
         # Threads of a parallel region that wait by spinning take the core from those they wait for.
         "OMP_WAIT_POLICY": "PASSIVE",
         "MALLOC_ARENA_MAX": "2",  # many threads on many arenas cost hundreds of megabytes
@@ -130,8 +133,8 @@ def wait_for_prefect(url: str, timeout_s: float = 90.0) -> None:
 def set_up(settings: Settings) -> None:
     """Pool, deployments and the automation against zombie runs, each made only where it is missing.
 
-    Deploys again only when `prefect.yaml` or the flows' code changed, since deploying replaces the
-    schedules, also those that somebody paused in the UI.
+    Deploys again only when `prefect.yaml` or the flows' code changed. What people made of the schedules in
+    the UI stays, unless `prefect.yaml` says something else of a deployment's than when it was deployed.
     """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import WorkPoolCreate
@@ -146,8 +149,11 @@ def set_up(settings: Settings) -> None:
         except ObjectNotFound:
             is_deployed = False
     stamp, code = settings.store.resolve() / "prefect" / "deployed.json", _deployed_code(settings)
-    if not is_deployed or _noted_code(stamp) != code:
+    noted = _noted_code(stamp)
+    if not is_deployed or noted != code:
+        before = schedules.deployed(POOL)
         _deploy()
+        schedules.put_back(before, _rewritten(noted or {}, code))
         durable.write_json(stamp, code)
     _end_zombies()
 
@@ -235,8 +241,15 @@ def weight_mb() -> int:
 def _deployed_code(settings: Settings) -> dict[str, str]:
     files = [TREE / "prefect.yaml", *sorted((TREE / "flows").glob("*.py"))]
     code = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    written = schedules.written(TREE / "prefect.yaml", _timezone(settings))
     # A run starts in the folder it was deployed from, by the zone of that day.
-    return code | {"tree": str(TREE), "timezone": _timezone(settings)}
+    return code | {f"{_SCHEDULES}{name}": told for name, told in written.items()} | {"tree": str(TREE)}
+
+
+def _rewritten(noted: dict[str, str], code: dict[str, str]) -> list[str]:
+    """Names of deployments whose schedules in `prefect.yaml` are others than were deployed."""
+    changed = [key for key, told in code.items() if key in noted and noted[key] != told]
+    return [key.removeprefix(_SCHEDULES) for key in changed if key.startswith(_SCHEDULES)]
 
 
 def _noted_code(stamp: Path) -> dict[str, str] | None:

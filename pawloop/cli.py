@@ -27,7 +27,7 @@ from pawloop.cli_experiments import experiments
 from pawloop.cli_models import models
 from pawloop.errors import PawloopError, ProblemFileError, SettingsError, SourceError
 from pawloop.paths import expanded
-from pawloop.registry import name_of
+from pawloop.registry import Registry, name_of
 from pawloop.sections import LARGEST_SEED
 from pawloop.terminal import Json, ProblemName, bar, line, out, print_json, talk
 
@@ -320,6 +320,13 @@ def _say_answer(path: Path, answer: dict[str, Any], as_json: bool) -> None:  # A
         line(f"{path}: {answer['label']} {answer['probability']:.1%}{doubt}")
 
 
+def _has_model(problem: str) -> bool:
+    store = machine.load().store
+    with contextlib.suppress(PawloopError):
+        return Registry(store, name_of(store, problem)).readable_champion() is not None
+    return False
+
+
 def _take(photos: str, name: str) -> None:
     """Make photos the problem of this folder: a problem file, and its name in `.env`."""
     from tasks.formulate import formulate
@@ -330,11 +337,16 @@ def _take(photos: str, name: str) -> None:
     kept = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     setting = f"{machine.PREFIX}PROBLEM"
     lines = [line for line in kept if not line.startswith(f"{setting}=")]
+    before = machine.load().problem
     from pawloop import durable
 
     durable.write_bytes(file, "\n".join([*lines, f"{setting}={name}", ""]).encode(), mode=0o600)
     os.environ.pop(setting, None)
     talk.print(f"Problem file {path}; .env now says {setting}={name}", markup=False, soft_wrap=True)
+    if before != name and _has_model(before):
+        told = f"{before} is neither trained at night nor served by this stack any more"
+        how = "docs/how-to/production.md says how several problems go on beside one another"
+        talk.print(f"{told}; {how}", markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from pawloop import durable, running
 from pawloop import problem as problems
 from pawloop import settings as machine
 from pawloop.addresses import public, public_text
-from pawloop.errors import JournalError, PawloopError, nearest
+from pawloop.errors import JournalError, PawloopError, RegistryError, nearest
 from pawloop.in_service import old_costs
 from pawloop.journal import Journal
 from pawloop.paths import expanded
@@ -78,7 +78,7 @@ def examine(
         settings = running.beside(settings)
     except PawloopError as error:
         findings.append(Finding("bad", str(error)))
-    return [*findings, *_servers(settings)]
+    return [*findings, *_servers(settings, wanted)]
 
 
 def _python() -> Finding:
@@ -187,7 +187,17 @@ def _problem(settings: Settings, wanted: str) -> tuple[list[Finding], str | None
     except PawloopError as error:
         return [Finding("bad", str(error))], wanted if is_known else None
     good = Finding("good", f"problem {problem.name}: {some_of(problem.classes)}")
-    return [good, *_photos(problem)], problem.name
+    return [good, *_namesakes(problem.name), *_photos(problem)], problem.name
+
+
+def _namesakes(name: str) -> Iterator[Finding]:
+    """Files that say one name: whichever is trained replaces the other's model."""
+    said = []
+    for path in sorted(problems.PROBLEMS.glob("*.toml")):
+        with contextlib.suppress(PawloopError):  # one that cannot be read is trained by nobody
+            said += [path.name] if problems.load(path).name == name else []
+    if len(said) > 1:
+        yield Finding("bad", f'{" and ".join(said)} in problems/ say one name, "{name}"; give each its own')
 
 
 def _photos(problem: Problem) -> Iterator[Finding]:
@@ -227,12 +237,15 @@ def _costs(settings: Settings, wanted: str) -> Iterator[Finding]:
         champion = Registry(settings.store, problem.name).champion(check=False)
     except PawloopError:
         return
+    if champion and set(champion.card.classes) != set(problem.classes):
+        known, wished = some_of(champion.card.classes), some_of(problem.classes)
+        yield Finding("told", f"version {champion.number} knows {known}, the problem file has {wished}")
     told = champion and old_costs(champion.card, problem)
     if told:
         yield Finding("told", f"{told}; what the next retrain promotes goes by the file")
 
 
-def _servers(settings: Settings) -> Iterator[Finding]:
+def _servers(settings: Settings, wanted: str | None) -> Iterator[Finding]:
     prefect = f"http://127.0.0.1:{settings.prefect_port}/api/health"
     serving = f"{settings.server_url or settings.own_url}/readyz"
     for name, address in (("Prefect server", prefect), ("inference server", serving)):
@@ -245,7 +258,32 @@ def _servers(settings: Settings) -> Iterator[Finding]:
         except httpx.HTTPError:
             yield Finding("told", f"{name} does not answer at {url}; `make up` starts it")
             continue
-        if answer.status_code == httpx.codes.OK:
-            yield Finding("good", f"{name} answers at {url}")
-        else:
+        if answer.status_code != httpx.codes.OK:
             yield Finding("bad", f"{name} at {url}: {answer.status_code} {answer.text[:200]}")
+        else:
+            yield Finding("good", f"{name} answers at {url}")
+            if address == serving:
+                yield from _served(settings, wanted, answer)
+
+
+def _served(settings: Settings, wanted: str | None, answer: httpx.Response) -> Iterator[Finding]:
+    """Whether the server has the champion of the problem in service, by what it says of itself."""
+    try:
+        told = answer.json()
+        problem, number = told["problem"], told["model"]["version"]
+        refused = {one["version"]: one["reason"] for one in told["refused"]}
+    except (ValueError, KeyError, TypeError):
+        yield Finding("bad", "what answers there is no inference server of Pawloop; correct PAWLOOP_PORT")
+        return
+    if wanted is not None and problem != wanted:
+        yield Finding(
+            "told", f"it serves {problem}, not {wanted}; `pawloop serve` with another port serves that"
+        )
+        return
+    try:
+        champion = Registry(settings.store, problem).aliases().champion
+    except RegistryError:  # told of before
+        return
+    if champion not in (None, number):
+        why = refused.get(champion, "it has another store, or did not follow yet")
+        yield Finding("bad", f"it serves version {number}, not {champion}, the champion: {why}")

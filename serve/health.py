@@ -35,13 +35,14 @@ class Refused(BaseModel):
 class Readiness(BaseModel):
     """What is served, and what was refused.
 
-    problem: name of the model that is followed, also before its first version. detail: only while
-    there is nothing to serve.
+    problem: name of the model that is followed, also before its first version. run: the retrain that made the
+    version in service. detail: only while there is nothing to serve.
     """
 
     ready: bool
     problem: str = Field(examples=["cat-vs-dog"])
     model: Model | None
+    run: str | None = Field(None, examples=["20261124-210000-3f2a"])
     refused: list[Refused]
     detail: str | None = None
 
@@ -68,7 +69,8 @@ async def readyz(request: Request) -> Response:
     told = {"problem": live.watcher.registry.name, "refused": refused}
     if not live.engine.has_model:
         return _json({"ready": False, "model": None, **told, "detail": live.engine.lack}, 503)
-    return _json({"ready": True, "model": live.engine.serving.model, **told})
+    serving = live.engine.serving
+    return _json({"ready": True, "model": serving.model, "run": serving.version.card.run, **told})
 
 
 def _json(value: object, status: int = 200) -> Response:

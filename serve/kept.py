@@ -75,6 +75,8 @@ class KeptPhotos:
 
         Later calls delete more, until a tenth of the quota is free: whoever calls has answers to write.
         """
+        if not (self._share and self._quota_bytes):
+            return  # who keeps none deletes none: another server of this store may keep some
         self._measure(_OLD_WHEN_FULL_S if self._used_bytes > self._quota_bytes else _OLD_S)
         is_full = self._used_bytes > self._quota_bytes
         self._is_shrinking = is_full or (self._is_shrinking and not self._has_room)

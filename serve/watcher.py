@@ -74,6 +74,7 @@ class Watcher:
         self._on_refusal = on_refusal
         self._head_start = head_start
         self._seen: tuple[int, int] | None = None
+        self._card: tuple[int, int] | None = None  # of the champion in service, as it was loaded
         self._faulty: dict[int, _Files] = {}
         self._files = self._faulty
         self._again_at = math.inf
@@ -97,6 +98,7 @@ class Watcher:
         with self._looking:
             self._seen, self._again_at = self._stamp(), math.inf
             self._faulty = {}
+            self.refused = [one for one in self.refused if self._card_stamp(one.version)]
             try:
                 aliases = self.registry.aliases()
             except PawloopError as error:
@@ -134,6 +136,9 @@ class Watcher:
     def _stamp(self) -> tuple[int, int] | None:
         return durable.stamp(self.registry.folder / "aliases.json")
 
+    def _card_stamp(self, number: int) -> tuple[int, int] | None:
+        return durable.stamp(self.registry.folder / str(number) / "card.json")
+
     def _is_mended(self) -> bool:
         """Whether somebody changed the files of a refused version, and has come to an end with it."""
         before, self._files = self._files, {number: self._stamps(number) for number in self._faulty}
@@ -156,7 +161,9 @@ class Watcher:
             self.engine.lack = _WITHDRAWN
         elif aliases.champion is None and current is None:
             self.engine.lack = NO_MODEL  # the file that could not be read is gone, and what was said of it
-        if aliases.champion in (None, current):
+        if aliases.champion is None or (
+            aliases.champion == current and not self._is_another(aliases.champion)
+        ):
             return
         if self._taken(aliases.champion) or current is not None:
             return
@@ -169,6 +176,10 @@ class Watcher:
             "or promote another version (`pawloop models list`)"
         )
 
+    def _is_another(self, number: int) -> bool:
+        """Whether another version has the number of the one in service, as in a store that began anew."""
+        return self._card_stamp(number) not in (None, self._card)
+
     def _follow_challenger(self, aliases: Aliases) -> None:
         wanted = aliases.challenger if aliases.challenger != aliases.champion else None
         if wanted == self.shadow.number:
@@ -180,9 +191,11 @@ class Watcher:
 
     def _taken(self, number: int) -> bool:
         """Whether the version could be brought into service."""
+        card = self._card_stamp(number)
         serving = self._loaded(number)
         if serving is None:
             return False
+        self._card = card
         self._swap(serving)
         return True
 

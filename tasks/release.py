@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -112,6 +112,13 @@ def _spoken_against(version: Version) -> str | None:
     return None
 
 
+class Confirmed(NamedTuple):
+    """is_so: whether the live server answers with the new version; else none was asked. told: for people."""
+
+    is_so: bool
+    told: str
+
+
 def confirm(
     registry: Registry,
     version: int,
@@ -119,7 +126,7 @@ def confirm(
     server_url: str,
     timeout_s: float,
     ask: Callable[[str], dict[str, Any]] | None = None,
-) -> str:
+) -> Confirmed:
     """Ask the live server until it answers with the new version; else take the promotion back.
 
     before: the champion until now, restored when the server refuses the new version or stays
@@ -127,7 +134,9 @@ def confirm(
     Raises ConfirmError, after all of that.
     """
     if not server_url:
-        return "no server was asked whether it answers with the new version (PAWLOOP_SERVER_URL is empty)"
+        told = "no server was asked whether it answers with the new version (PAWLOOP_SERVER_URL is empty)"
+        return Confirmed(False, told)
+    made_by = registry.version(version, check=False).card.run
     question, last = ask or _readiness, "no answer"
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -139,10 +148,15 @@ def confirm(
             model = ready.get("model") or {}
             problem = ready.get("problem", registry.name)
             if problem != registry.name:
-                return f"{server_url} serves the problem {problem}, not {registry.name}: it was not asked"
+                return Confirmed(
+                    False,
+                    f"{server_url} serves the problem {problem}, not {registry.name}: no server was asked "
+                    "whether it answers with the new version; give this run its own PAWLOOP_SERVER_URL",
+                )
             last = f"it serves {model.get('name')} version {model.get('version')}"
-            if model.get("name") == registry.name and model.get("version") == version:
-                return f"{server_url} serves version {version}"
+            is_same = (model.get("name"), model.get("version")) == (registry.name, version)
+            if is_same and ready.get("run", made_by) == made_by:  # servers of before do not tell it
+                return Confirmed(True, f"{server_url} serves version {version}")
             reasons = [r["reason"] for r in ready.get("refused", []) if r.get("version") == version]
             if reasons:
                 last = f"it refused version {version}: {reasons[-1]}"

@@ -46,7 +46,8 @@ class Rivals:
     """asked: champion and anchor by their versions' numbers, the anchor first. notes: who could not be asked.
 
     before: the champion when they were asked. champion: its own file, if it was. taken_back: networks
-    (SHA-256) that a person took out of service, with what is to say of that.
+    (SHA-256) that a person took out of service, with what is to say of that. lost: classes that the champion
+    answers and the problem no longer has.
     """
 
     asked: dict[int, Asked] = field(default_factory=dict)
@@ -54,6 +55,7 @@ class Rivals:
     before: int | None = None
     champion: Path | None = None
     taken_back: Mapping[str, str] = field(default_factory=dict)
+    lost: tuple[str, ...] = ()
 
     def load(self) -> list[Rival]:
         """The rivals with their answers in memory."""
@@ -128,7 +130,7 @@ def rivals(
         if number == aliases.champion:
             champion = _model(version)
     taken_back = _taken_back(registry, aliases, problem)
-    return Rivals(asked, notes, aliases.champion, champion, taken_back)
+    return Rivals(asked, notes, aliases.champion, champion, taken_back, _lost(registry, problem))
 
 
 def _taken_back(registry: Registry, aliases: Aliases, problem: Problem) -> dict[str, str]:
@@ -143,6 +145,11 @@ def _taken_back(registry: Registry, aliases: Aliases, problem: Problem) -> dict[
     if serving:
         found.pop(serving.card.files.get(NETWORK_FILE, ""), None)
     return found
+
+
+def _lost(registry: Registry, problem: Problem) -> tuple[str, ...]:
+    champion = registry.readable_champion()
+    return () if champion is None else tuple(sorted(set(champion.card.classes) - set(problem.classes)))
 
 
 def _parts(aliases: Aliases) -> dict[int, str]:

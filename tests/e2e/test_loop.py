@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.e2e.stack import Caller, Stack, answers, wait_until
+from tests.e2e.stack import Caller, Stack, answers, asked, wait_until
 
 PORTS = ("PAWLOOP_PORT", "PAWLOOP_PREFECT_PORT", "PREFECT_API_URL")
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -200,11 +200,16 @@ def test_a_killed_run_and_worker_lose_nothing_and_the_next_run_succeeds(stack: S
 
 def test_started_again_it_retrains_nothing_and_ctrl_c_leaves_no_process(stack: Stack) -> None:
     left_over = stack.run_that_nobody_works_on()
+    address, _ = stack.schedules()["nightly"]
+    asked("PATCH", address, {"schedule": {"cron": "30 22 * * *", "timezone": "Asia/Tokyo"}})
     assert stack.stop() == 0
     assert stack.ours() == []
+    (stack.store / "prefect" / "deployed.json").unlink()  # as newer code does, so that it is deployed again
     stack.start()
     stack.await_line("Pawloop is ready: sample version 3", 60)
     assert not stack.schedules()["nightly"][1], "a schedule that somebody paused stays paused"
+    crons = [s["schedule"]["cron"] for d in stack.prefect("/deployments/filter") for s in d["schedules"]]
+    assert sorted(crons) == ["0 5 * * 0", "30 22 * * *"], "and one that somebody moved stays moved"
     assert not any("database is locked" in line for line in stack.lines)
     assert next(run for run in stack.flow_runs() if run["id"] == left_over)["state_type"] == "CRASHED"
     assert stack.stop() == 0

@@ -101,6 +101,7 @@ def test_renamed_classes_are_a_new_problem_whose_first_model_has_no_champion(tmp
     found = rivals(Registry(store, "test"), about, made(about, store), tmp_path)
 
     assert found.load() == []
+    assert found.lost == ("dog",)
     assert "new problem, whose first model has no champion" in found.notes[0]
 
 

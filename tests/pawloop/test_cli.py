@@ -12,10 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pawloop import cli, durable, running, terminal
+from pawloop import cli, doctor, durable, running, terminal
 from pawloop import problem as problems
 from pawloop.settings import Settings
 from tests import published
+from tests.serve import running as serving
 
 BIN = Path(sys.executable).parent / "pawloop"
 
@@ -174,6 +175,36 @@ def test_doctor_says_what_is_wrong_and_what_to_do(shell: Shell) -> None:
     done = shell.run("doctor")
     assert done.returncode == 1
     assert 'there is no problem "none-such"' in done.stdout
+
+
+def test_doctor_tells_whether_the_server_has_the_champion_in_service(shell: Shell) -> None:
+    published.champion(shell.folder / "store")
+    broken = published.publish(shell.folder / "store", wrong_self_test=("float32",))
+    with serving.running(serving.settings(shell.folder)) as server:
+        shell.environment["PAWLOOP_PORT"] = str(server.port)
+        done = shell.run("doctor")
+        assert "inference server answers" in done.stdout
+        assert done.returncode == 0, done.stdout
+        published.promote(shell.folder / "store", broken)
+        serving.until(lambda: server.live.watcher.refused)
+        done = shell.run("doctor")
+        assert "it serves version 1, not 2, the champion: " in done.stdout
+        assert "self-test" in done.stdout
+        assert done.returncode == 1
+        shell.environment["PAWLOOP_PROBLEM"] = str(published.problem_file(shell.folder, "tools"))
+        assert "it serves colours, not tools" in shell.run("doctor").stdout
+
+
+def test_doctor_tells_files_that_say_one_name_and_classes_that_the_champion_does_not_know(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(problems, "PROBLEMS", tmp_path)
+    shell.problem.with_name("copied.toml").write_bytes(shell.problem.read_bytes())
+    monkeypatch.setenv("PAWLOOP_STORE", str(tmp_path / "store"))
+    published.promote(tmp_path / "store", published.publish(tmp_path / "store", classes=("cat", "hund")))
+    told = [found.what for found in doctor.examine("colours")]
+    assert 'colours.toml and copied.toml in problems/ say one name, "colours"; give each its own' in told
+    assert any(what.startswith("version 1 knows cat, hund") for what in told)
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,15 @@ def test_a_number_is_never_given_twice(registry: Registry, tmp_path: Path) -> No
     assert published.publish(tmp_path).number == 4
 
 
+def test_the_number_of_a_champion_that_was_deleted_is_not_given_again(
+    registry: Registry, tmp_path: Path
+) -> None:
+    registry.promote(3, "it is better", expected=None)
+    registry.promote(1, "it was not", expected=3)
+    shutil.rmtree(registry.folder / "3")
+    assert published.publish(tmp_path).number == 4
+
+
 def test_a_changed_file_is_noticed_by_every_reader(registry: Registry) -> None:
     model = registry.folder / "1" / "model.onnx"
     model.write_bytes(model.read_bytes()[:-10])

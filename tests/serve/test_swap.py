@@ -145,6 +145,31 @@ def test_a_server_without_a_model_starts_and_takes_the_first_champion(tmp_path: 
         assert client.post("/predict", content=RED).status_code == 200
 
 
+def test_a_store_that_began_anew_is_followed_though_its_numbers_are_the_same(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    published.champion(store)
+    with running(settings(tmp_path)) as server, server.client() as client:
+        assert client.post("/predict", content=RED).json()["probability"] > 0.9
+        shutil.rmtree(store / "models" / "colours")
+        published.champion(store, tilt=-50.0)
+        until(lambda: client.post("/predict", content=RED).json()["label"] == "dog")
+        assert number(server) == 1
+
+
+def test_a_refusal_is_forgotten_with_its_version(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    published.champion(store)
+    with running(settings(tmp_path)) as server, server.client() as client:
+        broken = published.publish(store, wrong_self_test=("float32",))
+        published.promote(store, broken)
+        until(lambda: client.get("/readyz").json()["refused"])
+        Registry(store, "colours").rollback("it is broken")
+        shutil.rmtree(broken.folder)
+        sound = published.champion(store)
+        until(lambda: number(server) == sound.number)
+        assert client.get("/readyz").json()["refused"] == []
+
+
 def test_a_withdrawn_champion_leaves_service(tmp_path: Path) -> None:
     store = tmp_path / "store"
     first = published.champion(store)

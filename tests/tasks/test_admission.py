@@ -52,3 +52,21 @@ def test_a_network_that_a_person_took_back_does_not_return_by_itself(tmp_path: P
         found = verdicts_of({"float32": judged}, rivals, dataset, about, facts, network)["float32"]
         assert found.outcome == outcome, found.summary
         assert ("worse at night" in found.summary) == (outcome == "refuse")
+
+
+def test_a_model_that_lacks_classes_of_the_champion_takes_over_by_no_run(tmp_path: Path) -> None:
+    about = small.problem(tmp_path / "photos", gate={"minimum_accuracy": 0.0, "minimum_recall": 0.0})
+    candidate, dataset, judged = small.judged(about, tmp_path / "store")
+    facts = weigh.weigh(candidate, None)
+    for accuracy, outcome in ((0.0, "cannot tell"), (1.0, "refuse")):
+        asked = about.model_copy(
+            update={"gate": about.gate.model_copy(update={"minimum_accuracy": accuracy})}
+        )
+        rivals = Rivals(lost=("bird", "hen"))
+        found = verdicts_of({"float32": judged}, rivals, dataset, asked, facts, "a" * 64)["float32"]
+        assert found.outcome == outcome, found.summary
+        assert found.bars[-1].got == "gone: bird, hen"
+    assert (
+        "may be told bird, hen"
+        in verdicts_of({"float32": judged}, rivals, dataset, about, facts, "a" * 64)["float32"].summary
+    )

@@ -51,8 +51,15 @@ def serving(version: int, refused: list[dict[str, Any]] | None = None) -> dict[s
 
 def test_a_server_that_comes_to_serve_the_version_confirms_it(registry: Registry) -> None:
     ask = says(httpx.ConnectError("not yet"), serving(1), serving(2))
-    assert "serves version 2" in release.confirm(registry, 2, 1, "http://server", 10, ask)
+    assert "serves version 2" in release.confirm(registry, 2, 1, "http://server", 10, ask).told
     assert registry.aliases().champion == 2
+
+
+def test_the_version_of_that_number_from_a_store_of_before_is_none_that_confirms(registry: Registry) -> None:
+    ask = says(serving(2) | {"run": "another"}, serving(2) | {"run": registry.version(2).card.run})
+    assert release.confirm(registry, 2, 1, "http://server", 10, ask).is_so
+    with pytest.raises(ConfirmError, match="it serves colours version 2"):
+        release.confirm(registry, 2, 1, "http://server", 0.1, says(serving(2) | {"run": "another"}))
 
 
 def test_a_version_that_the_server_refuses_is_taken_back_and_marked(registry: Registry) -> None:
@@ -71,12 +78,14 @@ def test_a_server_that_stays_silent_about_it_has_the_promotion_taken_back(regist
 
 def test_a_server_of_another_problem_has_no_say(registry: Registry) -> None:
     other = {"ready": True, "problem": "tools", "model": {"name": "tools", "version": 2}, "refused": []}
-    assert "serves the problem tools" in release.confirm(registry, 2, 1, "http://server", 10, says(other))
+    assert (
+        "serves the problem tools" in release.confirm(registry, 2, 1, "http://server", 10, says(other)).told
+    )
     assert registry.aliases().champion == 2
 
 
 def test_without_a_server_nothing_is_asked(registry: Registry) -> None:
-    assert "no server was asked" in release.confirm(registry, 2, 1, "", 10)
+    assert "no server was asked" in release.confirm(registry, 2, 1, "", 10).told
 
 
 def refused_run(store: Path, name: str = "20260101-000000-aaaa") -> Path:
