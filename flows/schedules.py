@@ -42,13 +42,13 @@ def put_back(before: Sequence[DeploymentResponse], anew: Collection[str]) -> Non
 
     with get_client(sync_client=True) as client:
         for old in before:
-            new = client.read_deployment(old.id)
-            if old.name in anew or _told(new) == _told(old):
+            new, (paused, schedules) = client.read_deployment(old.id), _told(old)
+            if old.name in anew or _told(new) == (paused, schedules):
                 continue
             for schedule in new.schedules:  # or Prefect asks for a slug for each of those to come
                 client.delete_deployment_schedule(old.id, schedule.id)
-            schedules = [DeploymentScheduleUpdate(**one) for one in _told(old)[1]]
-            client.update_deployment(old.id, DeploymentUpdate(paused=old.paused, schedules=schedules))
+            again = [DeploymentScheduleUpdate(**one) for one in schedules]
+            client.update_deployment(old.id, DeploymentUpdate(paused=paused, schedules=again))
 
 
 def _told(deployment: DeploymentResponse) -> tuple[bool, list[dict[str, Any]]]:  # Any: Prefect's values

@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pawloop.client import Client
-from pawloop.errors import DeniedError, PhotoError, ServerError, UnreachableError
+from pawloop.client import OF_ALL, Client
+from pawloop.errors import PhotoError, ServerError
 from pawloop.settings import Settings
 
 Answer = dict[str, Any]  # what POST /predict answers, or {"error": words}
@@ -54,7 +54,7 @@ def _answer(ask: Callable[[bytes], Answer], path: Path) -> Answer:
         return ask(path.read_bytes())
     except OSError as error:
         return {"error": f"cannot be read: {error.strerror}"}
-    except (UnreachableError, DeniedError):
+    except OF_ALL:
         raise
     except (PhotoError, ServerError) as error:
         return {"error": str(error)}

@@ -71,6 +71,7 @@ class Prediction:
 
 
 Outcome = Prediction | PhotoError | ServerError
+OF_ALL: Final = (UnreachableError, DeniedError)  # errors that all other photos would meet, too
 
 
 class Client:
@@ -106,7 +107,7 @@ class Client:
         """Answers in the order of the photos, several asked at once; an error where there is none.
 
         Photos are taken as they are asked about, so they may come from a camera that never ends. Raises
-        UnreachableError and DeniedError, which the other photos would meet, too.
+        what is `OF_ALL`: UnreachableError and DeniedError.
         """
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             asked: deque[Future[Outcome]] = deque()
@@ -134,7 +135,7 @@ class Client:
     def _predict_or_error(self, photo: Photo) -> Outcome:
         try:
             return self.predict(photo)
-        except (UnreachableError, DeniedError):
+        except OF_ALL:
             raise
         except (PhotoError, ServerError) as error:
             return error
@@ -187,7 +188,7 @@ class AsyncClient:
     async def _predict_or_error(self, photo: Photo) -> Outcome:
         try:
             return await self.predict(photo)
-        except (UnreachableError, DeniedError):
+        except OF_ALL:
             raise
         except (PhotoError, ServerError) as error:
             return error

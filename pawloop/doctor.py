@@ -246,24 +246,25 @@ def _costs(settings: Settings, wanted: str) -> Iterator[Finding]:
 
 
 def _servers(settings: Settings, wanted: str | None) -> Iterator[Finding]:
-    prefect = f"http://127.0.0.1:{settings.prefect_port}/api/health"
-    serving = f"{settings.server_url or settings.own_url}/readyz"
-    for name, address in (("Prefect server", prefect), ("inference server", serving)):
-        url = public(address)
-        try:
-            answer = httpx.get(address, timeout=2.0)
-        except httpx.InvalidURL as error:
-            yield Finding("bad", f"{name}: {url} is no address ({error}); correct PAWLOOP_HOST")
-            continue
-        except httpx.HTTPError:
-            yield Finding("told", f"{name} does not answer at {url}; `make up` starts it")
-            continue
-        if answer.status_code != httpx.codes.OK:
-            yield Finding("bad", f"{name} at {url}: {answer.status_code} {answer.text[:200]}")
-        else:
-            yield Finding("good", f"{name} answers at {url}")
-            if address == serving:
-                yield from _served(settings, wanted, answer)
+    prefect, _ = _asked("Prefect server", f"http://127.0.0.1:{settings.prefect_port}/api/health")
+    serving, answer = _asked("inference server", f"{settings.server_url or settings.own_url}/readyz")
+    yield from (prefect, serving)
+    if answer is not None:
+        yield from _served(settings, wanted, answer)
+
+
+def _asked(name: str, address: str) -> tuple[Finding, httpx.Response | None]:
+    """Whether a server is well, and what it answers, if it is."""
+    url = public(address)
+    try:
+        answer = httpx.get(address, timeout=2.0)
+    except httpx.InvalidURL as error:
+        return Finding("bad", f"{name}: {url} is no address ({error}); correct PAWLOOP_HOST"), None
+    except httpx.HTTPError:
+        return Finding("told", f"{name} does not answer at {url}; `make up` starts it"), None
+    if answer.status_code == httpx.codes.OK:
+        return Finding("good", f"{name} answers at {url}"), answer
+    return Finding("bad", f"{name} at {url}: {answer.status_code} {answer.text[:200]}"), None
 
 
 def _served(settings: Settings, wanted: str | None, answer: httpx.Response) -> Iterator[Finding]:

@@ -67,8 +67,8 @@ class Aliases(BaseModel):
     @property
     def highest(self) -> int:
         """The highest number that was ever champion or has a part; 0 where there is none."""
-        named = (self.champion, self.previous, self.challenger, self.anchor)
-        return max((number or 0 for number in (*named, *(move.champion for move in self.history))), default=0)
+        named = [self.champion, self.previous, self.challenger, self.anchor]
+        return max(number or 0 for number in [*named, *(move.champion for move in self.history)])
 
     def taken_back(self, number: int) -> Move | None:
         """The move by which a person last let a version that was champion give way to an older one."""
@@ -301,12 +301,11 @@ class Registry:
     def _claim(self) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._sweep()
-        last = (
-            self.aliases().highest
-        )  # or whoever remembers a version that was deleted would take it for this
+        # Whoever remembers a version that was deleted would take one of its number for it.
+        last = self.aliases().highest
         while True:
             taken = [int(p.name) for p in self.folder.iterdir() if p.name.isdecimal()]
-            folder = self.folder / str(max(*taken, last, 0) + 1)
+            folder = self.folder / str(max([last, *taken]) + 1)
             try:
                 folder.mkdir()
             except FileExistsError:
