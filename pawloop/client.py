@@ -13,12 +13,12 @@ import io
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, TypeVar
 
 import httpx
 import numpy as np
@@ -36,6 +36,7 @@ from pawloop.errors import (
 )
 from pawloop.image import DECODER_ERRORS
 
+T = TypeVar("T")
 Photo = Path | str | bytes | Image.Image | NDArray[np.uint8]
 
 _Response = httpx.Response | httpx.TransportError
@@ -90,18 +91,15 @@ class Client:
         Raises PhotoError or a child of it for what cannot be read, UnreachableError where nobody answers,
         DeniedError where it wants another key, ServerError for anything else.
         """
-        content = encoded(photo)
-        waits = _waits(self._attempts)
-        while True:
-            outcome: _Response
-            try:
-                outcome = self._http.post("/predict", content=content)
-            except httpx.TransportError as error:
-                outcome = error
-            wait_s = _wait_s(outcome, waits)
-            if wait_s is None:
-                return _understood(outcome, str(self._http.base_url))
-            time.sleep(wait_s)
+        return self._asked("/predict", _prediction, content=encoded(photo))
+
+    def correct(self, prediction_id: str, label: str | None) -> None:
+        """Say what the right class of an answered photo is; None takes an earlier word back.
+
+        prediction_id: a Prediction's `id`. Returns once it is safe on the server's disk. Raises ServerError
+        or a child of it, as `predict` does, with the server's words for a class that it does not know.
+        """
+        self._asked("/feedback", _nothing, json={"id": prediction_id, "label": label})
 
     def predict_many(self, photos: Iterable[Photo]) -> Iterator[Outcome]:
         """Answers in the order of the photos, several asked at once; an error where there is none.
@@ -132,6 +130,19 @@ class Client:
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.close()
 
+    def _asked(self, path: str, read: Callable[[dict[str, Any]], T], **body: Any) -> T:  # Any: JSON
+        waits = _waits(self._attempts)
+        while True:
+            outcome: _Response
+            try:
+                outcome = self._http.post(path, **body)
+            except httpx.TransportError as error:
+                outcome = error
+            wait_s = _wait_s(outcome, waits)
+            if wait_s is None:
+                return _understood(outcome, str(self._http.base_url), path, read)
+            time.sleep(wait_s)
+
     def _predict_or_error(self, photo: Photo) -> Outcome:
         try:
             return self.predict(photo)
@@ -154,17 +165,11 @@ class AsyncClient:
     async def predict(self, photo: Photo) -> Prediction:
         """As Client.predict."""
         content = photo if isinstance(photo, bytes) else await asyncio.to_thread(encoded, photo)
-        waits = _waits(self._attempts)
-        while True:
-            outcome: _Response
-            try:
-                outcome = await self._http.post("/predict", content=content)
-            except httpx.TransportError as error:
-                outcome = error
-            wait_s = _wait_s(outcome, waits)
-            if wait_s is None:
-                return _understood(outcome, str(self._http.base_url))
-            await asyncio.sleep(wait_s)
+        return await self._asked("/predict", _prediction, content=content)
+
+    async def correct(self, prediction_id: str, label: str | None) -> None:
+        """As Client.correct."""
+        await self._asked("/feedback", _nothing, json={"id": prediction_id, "label": label})
 
     async def predict_many(self, photos: Iterable[Photo] | AsyncIterable[Photo]) -> AsyncIterator[Outcome]:
         """As Client.predict_many. Photos that are waited for, as a camera's, come from an AsyncIterable."""
@@ -184,6 +189,19 @@ class AsyncClient:
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+
+    async def _asked(self, path: str, read: Callable[[dict[str, Any]], T], **body: Any) -> T:  # Any: JSON
+        waits = _waits(self._attempts)
+        while True:
+            outcome: _Response
+            try:
+                outcome = await self._http.post(path, **body)
+            except httpx.TransportError as error:
+                outcome = error
+            wait_s = _wait_s(outcome, waits)
+            if wait_s is None:
+                return _understood(outcome, str(self._http.base_url), path, read)
+            await asyncio.sleep(wait_s)
 
     async def _predict_or_error(self, photo: Photo) -> Outcome:
         try:
@@ -283,8 +301,8 @@ def _wait_s(outcome: _Response, waits: Iterator[float]) -> float | None:
     return wait_s + min(float(asked), _LONGEST_WAIT_S) if wait_s and asked.isdecimal() else wait_s
 
 
-def _understood(response: _Response, url: str) -> Prediction:
-    """The answer in a response, or what went wrong as one of our errors."""
+def _understood(response: _Response, url: str, path: str, read: Callable[[dict[str, Any]], T]) -> T:
+    """The answer in a response, or what went wrong as one of our errors."""  # Any: JSON
     if isinstance(response, httpx.TransportError):
         if isinstance(response, httpx.UnsupportedProtocol):
             raise UnreachableError(f"{url} is no address of a server; one starts with http://") from response
@@ -296,7 +314,7 @@ def _understood(response: _Response, url: str) -> Prediction:
         raise UnreachableError(f"{url} cannot be reached: {response}; is the server running?") from response
     if response.status_code in (404, 405):
         raise DeniedError(
-            f"{url} answers {response.status_code}: it has no /predict; name the server's "
+            f"{url} answers {response.status_code}: it has no {path}; name the server's "
             "address alone, such as http://127.0.0.1:8000"
         )
     if response.status_code == 413 and "json" not in response.headers.get("content-type", ""):
@@ -304,7 +322,7 @@ def _understood(response: _Response, url: str) -> Prediction:
     try:
         value = response.json()
         if response.is_success:
-            return _prediction(value)
+            return read(value)
         detail = str(value["detail"])
     except (ValueError, KeyError, TypeError):
         raise ServerError(f"{url} answers {response.status_code}, but not as a Pawloop server does") from None
@@ -322,3 +340,7 @@ def _prediction(value: dict[str, Any]) -> Prediction:  # Any: JSON
     return Prediction(
         **{name: value[name] for name in names}, model=model["name"], version=int(model["version"])
     )
+
+
+def _nothing(_: dict[str, Any]) -> None:  # Any: JSON
+    """An answer that says only that it was done."""

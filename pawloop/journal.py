@@ -27,9 +27,11 @@ from sqlalchemy import (
     Select,
     String,
     Table,
+    and_,
     create_engine,
     delete,
     event,
+    exists,
     func,
     insert,
     inspect,
@@ -49,6 +51,8 @@ log = logging.getLogger(__name__)
 
 Why = Literal["audit", "uncertain", "novel", "correction", "import"]
 Part = Literal["champion", "challenger"]
+
+TAKEN_BACK: Final = ""  # in the place of a label: the person's earlier word on the answer counts no more
 
 _BUSY_MS: Final = 10_000
 _GONE_AT_ONCE: Final = 1000  # more than a batch of answers brings
@@ -120,6 +124,7 @@ class Prediction:
 class Label:
     """What a person says is on a photo. inclusion: how likely it was that this photo was asked about.
 
+    label: a class, or TAKEN_BACK.
     Only `audit` photos were drawn by chance, so they alone may judge a model; the others only teach.
     """
 
@@ -198,11 +203,10 @@ class Journal:
 
     def labelled(self, model: str) -> Iterator[Labelled]:
         """Every answered photo of a model that somebody labelled, by its newest label, oldest first."""
-        newest = select(func.max(_labels.c.number)).group_by(_labels.c.prediction_id)
         query = (
             select(_predictions.c.photo_id, _predictions.c.is_kept, *_named(_labels, "label"))
             .join(_labels, _labels.c.prediction_id == _predictions.c.id)
-            .where(_labels.c.number.in_(newest), _predictions.c.model == model)
+            .where(_stands(), _predictions.c.model == model)
             .where(_predictions.c.part == "champion")
             .order_by(_labels.c.number)
         )
@@ -398,8 +402,17 @@ def _labelled_among(photo_ids: Sequence[str]) -> Select[tuple[str]]:
         select(_predictions.c.photo_id)
         .distinct()
         .join(_labels, _labels.c.prediction_id == _predictions.c.id)
-        .where(_predictions.c.photo_id.in_(photo_ids))
+        .where(_predictions.c.photo_id.in_(photo_ids), _stands())
     )
+
+
+def _stands() -> ColumnElement[bool]:
+    """Whether a label is the last word on its answer, and no taking back."""
+    later = _labels.alias("later")
+    is_outdone = exists().where(
+        later.c.prediction_id == _labels.c.prediction_id, later.c.number > _labels.c.number
+    )
+    return and_(~is_outdone, _labels.c.label != TAKEN_BACK)
 
 
 def _kept_by_others(photo_ids: Sequence[str], ids: Sequence[str]) -> Select[tuple[str]]:

@@ -25,10 +25,10 @@ router = APIRouter(route_class=Bare, tags=["feedback"])
 
 
 class Correction(BaseModel):
-    """The id of an answer, and the right class."""
+    """The id of an answer, and the right class, or null to take an earlier word back."""
 
     id: str = Field(examples=["019aaf0e-7c1b-7d6a-9d53-6e1c6a4b8f10"], json_schema_extra={"format": "uuid"})
-    label: str = Field(examples=["dog"])
+    label: str | None = Field(examples=["dog"])
 
 
 _LONGEST_LABEL: Final = 200
@@ -54,7 +54,7 @@ async def feedback(request: Request) -> Response:
              -d '{"id": "019aaf0e-7c1b-7d6a-9d53-6e1c6a4b8f10", "label": "dog"}' \\
              http://127.0.0.1:8000/feedback
 
-    `id` is that of an earlier answer. Said twice, the later word counts.
+    `id` is that of an earlier answer. Said twice, the later word counts; `"label": null` takes it back.
     """
     live = state.of(request)
     classes = live.engine.serving.classes if live.engine.has_model else live.classes
@@ -67,10 +67,14 @@ async def feedback(request: Request) -> Response:
 
 def _correction(content: bytes, classes: tuple[str, ...]) -> Correction:
     match parsed(content, "the body"):
+        case {"id": str(given), "label": None}:
+            return Correction(id=_prediction_id(given), label=None)
         case {"id": str(given), "label": str(label)}:
             pass
         case _:
-            raise HTTPException(422, 'send {"id": "…", "label": "…"}, both as text')
+            raise HTTPException(
+                422, 'send {"id": "…", "label": "…"}, both as text; the label null takes it back'
+            )
     if same_form(label) not in classes:
         short = label[:_LONGEST_LABEL]
         raise HTTPException(

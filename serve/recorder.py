@@ -55,7 +55,7 @@ class _Answered:
 @dataclass(frozen=True, slots=True)
 class _Judged:
     prediction_id: str
-    label: str
+    label: str | None
     at: float
     written: Future[None]
 
@@ -105,8 +105,11 @@ class Recorder:
         if ahead + len(photo) > _MANY_BYTES:
             self._hurry.set()
 
-    def judge(self, prediction_id: str, label: str) -> Future[None]:
-        """Write a person's correction; the future resolves once it is on disk, or with JournalError."""
+    def judge(self, prediction_id: str, label: str | None) -> Future[None]:
+        """Write a person's correction, or by None that it is taken back.
+
+        The future resolves once it is on disk, or with JournalError.
+        """
         if not self.is_on:
             raise JournalError("the journal is switched off (PAWLOOP_JOURNAL=off), so nothing is noted")
         if len(self._queue) >= 2 * _LIMIT:
@@ -261,6 +264,7 @@ class Recorder:
 
 
 def _label(entry: _Judged) -> Label:
-    from pawloop.journal import Label
+    from pawloop.journal import TAKEN_BACK, Label
 
-    return Label(entry.prediction_id, datetime.fromtimestamp(entry.at, UTC), entry.label, "correction")
+    label = TAKEN_BACK if entry.label is None else entry.label
+    return Label(entry.prediction_id, datetime.fromtimestamp(entry.at, UTC), label, "correction")

@@ -105,7 +105,7 @@ async function correct(entry, label) {
   } catch (error) {
     if (!(error instanceof Trouble)) throw error;
     entry.trouble = error.message;
-    entry.wanted = part("key").hidden ? null : label; // said again once there is a key
+    entry.wanted = part("key").hidden ? null : { label }; // said again once there is a key
   }
   if (shown === entry) show(entry);
 }
@@ -148,6 +148,7 @@ function showAnswer(entry) {
   part("choices").replaceChildren(
     ...first.map((name) => choice(entry, name)),
     ...(rest.length ? others(entry, rest) : []),
+    ...(entry.corrected ? [takingBack(entry)] : []),
   );
   if (focused) part("choices").querySelector(`[name="${CSS.escape(focused)}"]`)?.focus();
 }
@@ -186,6 +187,12 @@ function others(entry, names) {
   list.addEventListener("change", () => { save.disabled = !list.value; });
   save.addEventListener("click", () => correct(entry, list.value));
   return [list, save];
+}
+
+function takingBack(entry) {
+  const button = element("button", { className: "button plain", textContent: "take it back", type: "button", name: "back" });
+  button.addEventListener("click", () => correct(entry, null));
+  return button;
 }
 
 function listHistory() {
@@ -229,7 +236,7 @@ part("key").addEventListener("submit", async (event) => {
   event.preventDefault();
   sessionStorage.setItem("key", part("key-value").value.trim());
   part("key").hidden = true;
-  for (const entry of history.filter((entry) => entry.wanted)) await correct(entry, entry.wanted);
+  for (const entry of history.filter((entry) => entry.wanted)) await correct(entry, entry.wanted.label);
   const left = history.filter((entry) => !entry.answer);
   for (const entry of shown && !shown.answer && !left.includes(shown) ? [shown, ...left] : left) {
     await answer(entry);

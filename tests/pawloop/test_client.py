@@ -23,6 +23,7 @@ from pawloop import client as module
 from pawloop.client import AsyncClient, Client, Outcome, Prediction, encoded
 from pawloop.errors import DeniedError, PhotoError, PhotoFormatError, PhotoTooLargeError, ServerError
 from pawloop.image import Resize, decode
+from pawloop.journal import Journal
 from tests import published
 from tests.serve.running import Running, running, settings
 
@@ -219,6 +220,25 @@ def test_asyncio_gets_the_same(server: Running) -> None:
     assert isinstance(two, Prediction)
     assert (one.label, two.label) == ("cat", "dog")
     assert isinstance(three, PhotoFormatError)
+
+
+def test_a_correction_is_sent_and_taken_back_by_both_kinds_of_client(tmp_path: Path) -> None:
+    async def say(url: str, prediction_id: str, label: str | None) -> None:
+        async with AsyncClient(url) as client:
+            await client.correct(prediction_id, label)
+
+    published.champion(tmp_path / "store")
+    configured = settings(tmp_path, journal="")
+    assert configured.journal_url
+    with running(configured) as server, Client(server.url) as client:
+        answer = client.predict(RED)
+        client.correct(answer.id, "dog")
+        journal = Journal(configured.journal_url)
+        assert [one.label.label for one in journal.labelled("colours")] == ["dog"]
+        asyncio.run(say(server.url, answer.id, None))
+        assert list(journal.labelled("colours")) == []
+        with pytest.raises(ServerError, match='did you mean "dog"'):
+            client.correct(answer.id, "dogg")
 
 
 def test_an_overloaded_server_is_asked_again_after_the_time_that_it_names(

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import event
 
 from pawloop.errors import JournalError
-from pawloop.journal import Journal, Label, Prediction
+from pawloop.journal import TAKEN_BACK, Journal, Label, Prediction, by_photo
 from pawloop.settings import Settings
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -148,6 +148,25 @@ def test_labelled_photos_are_never_forgettable(journal: Journal) -> None:
     journal.add([prediction(4), prediction(5, photo_id=prediction(4).photo_id, is_kept=False)])
     journal.add([], [label(5, "dog")])
     assert journal.forgettable() == [], "a label of any of its answers is one of the photo"
+
+
+def test_a_label_that_was_taken_back_is_none_until_the_next_one(journal: Journal) -> None:
+    journal.add([prediction(1)], [label(1, "dog")])
+    journal.add([], [label(1, TAKEN_BACK)])
+    assert list(journal.labelled("colours")) == []
+    assert journal.forgettable() == [prediction(1).photo_id]
+    assert journal.outdated(None, NOON + timedelta(days=1)).ids == [prediction(1).id]
+    journal.add([], [label(1, "cat")])
+    assert [one.label.label for one in journal.labelled("colours")] == ["cat"]
+    assert journal.forgettable() == []
+
+
+def test_taking_one_word_back_leaves_what_was_said_of_the_same_photo_elsewhere(journal: Journal) -> None:
+    again = prediction(2, photo_id=prediction(1).photo_id)
+    journal.add([prediction(1), again], [label(1, "dog"), label(2, "cat"), label(2, TAKEN_BACK)])
+    (found,) = by_photo(journal.labelled("colours"))
+    assert found.label.label == "dog"
+    assert journal.forgettable() == []
 
 
 def test_the_oldest_photos_are_forgettable_first_and_each_is_named_once(

@@ -85,6 +85,18 @@ def test_of_many_classes_the_likeliest_are_shown_and_the_others_are_in_a_list(
         expect(page.locator("#choices button").first).to_be_focused()
 
 
+def test_what_was_said_by_mistake_is_taken_back(page: Page, journaled: Running) -> None:
+    page.goto(journaled.url)
+    choose(page, RED)
+    page.locator("#choices button", has_text="dog").click()
+    page.get_by_role("button", name="take it back").click()
+    expect(page.locator("#question")).to_contain_text("Is that right?")
+    expect(page.locator("#choices button[aria-pressed=true]")).to_have_count(0)
+    expect(page.get_by_role("button", name="take it back")).to_have_count(0)
+    page.locator("#choices button", has_text="cat").click()
+    expect(page.locator("#question")).to_have_text("Thank you, noted as cat.")
+
+
 def test_while_a_photo_is_asked_nothing_can_be_said_of_the_one_before(page: Page, journaled: Running) -> None:
     said: list[str] = []
     page.on("request", lambda request: said.append(request.url) if "feedback" in request.url else None)

@@ -86,6 +86,15 @@ def test_a_correction_is_in_the_journal_when_it_is_acknowledged(journaled: Setti
     assert found.photo_id == hashlib.sha256(published.photo("red")).hexdigest()
 
 
+def test_a_correction_can_be_taken_back(journaled: Settings) -> None:
+    with running(journaled) as server:
+        prediction_id = ask(server)
+        correct(server, prediction_id, "dog")
+        assert correct(server, prediction_id, None).json() == {"id": prediction_id, "label": None}
+        assert list(opened(journaled).labelled("colours")) == []
+        assert correct(server, "7", None).status_code == 422
+
+
 def test_a_correction_of_an_answer_that_is_not_written_yet_is_accepted(journaled: Settings) -> None:
     with running(journaled) as server:
         assert correct(server, new_id(), "dog").status_code == 200
