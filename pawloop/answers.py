@@ -25,8 +25,8 @@ def answer_all(
 ) -> Iterator[tuple[Path, Answer]]:
     """Each photo with its answer, in order; a photo that cannot be read has an error in its place.
 
-    Raises NoModelError when there is no champion, UnreachableError once no server answers at `url`,
-    DeniedError where it wants another key.
+    Raises NoModelError when there is no champion, here or there, UnreachableError once no server answers at
+    `url`, DeniedError where it wants another key.
     """
     if url:
         yield from _from_server(photos, url, api_key)

@@ -28,6 +28,7 @@ from PIL import Image, ImageOps
 from pawloop import directly
 from pawloop.errors import (
     DeniedError,
+    NoModelError,
     PhotoError,
     PhotoFormatError,
     PhotoTooLargeError,
@@ -72,7 +73,7 @@ class Prediction:
 
 
 Outcome = Prediction | PhotoError | ServerError
-OF_ALL: Final = (UnreachableError, DeniedError)  # errors that all other photos would meet, too
+OF_ALL: Final = (UnreachableError, DeniedError, NoModelError)  # errors that all other photos would meet, too
 
 
 class Client:
@@ -89,7 +90,8 @@ class Client:
         """What is on a photo: a path, an image file's bytes, a Pillow image or pixels [H, W, 3].
 
         Raises PhotoError or a child of it for what cannot be read, UnreachableError where nobody answers,
-        DeniedError where it wants another key, ServerError for anything else.
+        DeniedError where it wants another key, NoModelError where it has no model yet, ServerError for
+        anything else.
         """
         return self._asked("/predict", _prediction, content=encoded(photo))
 
@@ -105,7 +107,7 @@ class Client:
         """Answers in the order of the photos, several asked at once; an error where there is none.
 
         Photos are taken as they are asked about, so they may come from a camera that never ends. Raises
-        what is `OF_ALL`: UnreachableError and DeniedError.
+        what is `OF_ALL`: UnreachableError, DeniedError and NoModelError.
         """
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             asked: deque[Future[Outcome]] = deque()
@@ -243,6 +245,10 @@ def encoded(photo: Photo) -> bytes:
         if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
             raise PhotoFormatError(f"pixels must be uint8 [H, W, 3], not {photo.dtype} {list(photo.shape)}")
         photo = Image.fromarray(photo)
+    if not isinstance(photo, Image.Image):
+        raise PhotoFormatError(
+            f"a photo is a path, bytes, a Pillow image or pixels, not {type(photo).__name__}"
+        )
     kind = "TIFF" if photo.mode in _TIFF_MODES else "PNG"
     mode = photo.mode if photo.mode in (*_PNG_MODES, *_TIFF_MODES) else _IN_PNG.get(photo.mode)
     if mode is None:
@@ -329,6 +335,8 @@ def _understood(response: _Response, url: str, path: str, read: Callable[[dict[s
     if response.status_code == httpx.codes.UNAUTHORIZED:
         detail += "; name it by --api-key, PAWLOOP_API_KEY or, in Python, the client's api_key"
         raise DeniedError(detail)
+    if value.get("type") == "urn:pawloop:no-model":
+        raise NoModelError(detail)
     kinds = {400: PhotoError, 413: PhotoTooLargeError}
     kind = PhotoFormatError if value.get("title") == "not an image" else kinds.get(response.status_code)
     raise (kind or ServerError)(detail)

@@ -45,7 +45,8 @@ def line(text: str) -> None:
 
 def print_json(value: object, indent: int | None = 2) -> None:
     """A result as JSON, and nothing else, whatever the terminal; on one line without `indent`."""
-    typer.echo(json.dumps(value, indent=indent, ensure_ascii=False))
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    line(text) if sys.stdout.isatty() else typer.echo(text)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str) -> None:
@@ -69,9 +70,12 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str) 
 def bar(title: str, *, beside_results: bool = False) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on a terminal, nothing in a pipe; what it gives is told done and total.
 
-    beside_results: results are printed meanwhile, so there is no bar where they come to the same terminal.
+    beside_results: results are printed meanwhile; on a terminal the bar stays below them.
     """
-    is_hidden = not sys.stderr.isatty() or (beside_results and sys.stdout.isatty())
-    with Progress(console=talk, transient=True, disable=is_hidden) as shown:
+    is_below = beside_results and sys.stdout.isatty()
+    console, is_hidden = (out, False) if is_below else (talk, not sys.stderr.isatty())
+    # Or errors that somebody sends into a file would come to the terminal.
+    takes_errors = sys.stderr.isatty()
+    with Progress(console=console, transient=True, disable=is_hidden, redirect_stderr=takes_errors) as shown:
         one = shown.add_task(title, total=None)
         yield lambda done, total: shown.update(one, completed=done, total=total)

@@ -60,6 +60,8 @@ async def result(engine: Engine, work: Callable[[Serving], T], deadline: float) 
     except asyncio.CancelledError:
         engine.drop(job)
         raise
+    finally:
+        del job  # which holds an error that holds this frame, and what it was asked about
 
 
 async def each(request: Request, count: int, width: int, ask: Callable[[int], Awaitable[None]]) -> None:
@@ -102,7 +104,8 @@ async def _each(count: int, width: int, ask: Callable[[int], Awaitable[None]]) -
             for _ in range(min(width, count)):
                 group.create_task(take())
     except BaseExceptionGroup as several:
-        raise several.exceptions[0] from None
+        # Its way here leads back to it, which would keep every photo until the garbage collector comes.
+        raise several.with_traceback(None).exceptions[0] from None
 
 
 async def _cancel_when_gone(request: Request, task: asyncio.Task[Any]) -> None:

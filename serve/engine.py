@@ -275,4 +275,4 @@ class Engine:
             self.job_s += _MEMORY * (worked - self.job_s)
             outcome = Done(value, started - job.queued_at, worked)
         self._settle(job, outcome)
-        del outcome  # an error holds this frame by its traceback, and the photo with it
+        del job, outcome  # an error holds this frame by its traceback, and the job holds the error

@@ -69,6 +69,7 @@ class Application(FastAPI):
             response = problems.response(error, scope)
             if response.status_code == 500:
                 log.exception("a prediction failed")
+            problems.let_go(error)
         finally:
             metrics.in_flight -= 1
         metrics.count(path, "POST", response.status_code)

@@ -209,6 +209,9 @@ class Lane(LimitedHeads):
         if not isinstance(outcome, Done):
             self._fail(call, outcome)
             return
+        if call.disconnected:  # nobody was given it, so it is no answer that a person could judge
+            self._end(call, problems.CLIENT_GONE)
+            return
         self._note(call, outcome)
         try:
             told = (b"", b"") if call.rest else call.errand.told(outcome.value)

@@ -78,14 +78,15 @@ class Serving:
 def load(version: Version, settings: Settings) -> Serving:
     """Open and prove a version. Raises DamagedVersionError when nothing of it is fit to serve."""
     registry.verify(version.folder, version.card)
-    proven: dict[Way, Session] = {}
-    faults = []
-    for way in product(_precisions(version, settings), _providers(settings)):
-        try:
-            proven[way] = _proven(version, way, settings.thread_count)
-        except DamagedVersionError as error:
-            faults.append(str(error))
-            log.warning("version %d: %s", version.number, error)
+    faults: list[str] = []
+    asked, others = _precisions(version, settings)
+    proven = _each_proven(version, asked, settings, faults)
+    if others and not proven:
+        log.warning(
+            "version %d has no %s variant that may serve here, as PAWLOOP_PRECISION asks; taking %s",
+            version.number, settings.precision, " or ".join(others),
+        )  # fmt: skip
+        proven = _each_proven(version, others, settings, faults)
     if not proven:
         raise DamagedVersionError("; ".join(faults) or f"version {version.number}: no variant is admitted")
     return _serving(version, *_fastest(proven))
@@ -126,19 +127,25 @@ def _providers(settings: Settings) -> list[Provider]:
     return providers() if settings.provider == "auto" else [settings.provider]
 
 
-def _precisions(version: Version, settings: Settings) -> list[Precision]:
+def _precisions(version: Version, settings: Settings) -> tuple[list[Precision], list[Precision]]:
+    """The admitted ones that are asked for, and the others."""
     admitted = [name for name, variant in version.card.variants.items() if variant.admitted]
-    if settings.precision == "auto":
-        return admitted
-    if settings.precision in admitted:
-        return [settings.precision]
-    log.warning(
-        "version %d has no admitted %s variant, as PAWLOOP_PRECISION asks; taking %s",
-        version.number,
-        settings.precision,
-        " or ".join(admitted),
-    )
-    return admitted
+    asked = [name for name in admitted if settings.precision in ("auto", name)]
+    return asked, [name for name in admitted if name not in asked]
+
+
+def _each_proven(
+    version: Version, precisions: Sequence[Precision], settings: Settings, faults: list[str]
+) -> dict[Way, Session]:
+    """Those that say what the card says; what is wrong with the rest is added to `faults`."""
+    proven: dict[Way, Session] = {}
+    for way in product(precisions, _providers(settings)):
+        try:
+            proven[way] = _proven(version, way, settings.thread_count)
+        except DamagedVersionError as error:
+            faults.append(str(error))
+            log.warning("version %d: %s", version.number, error)
+    return proven
 
 
 def _proven(version: Version, way: Way, at_once: int, cores: int = 1) -> Session:

@@ -148,7 +148,7 @@ async def _asked(
             work = partial(answer, photo=photo, max_pixels=live.settings.max_pixels)
             made[index] = await asking.result(live.engine, work, deadline)
         except PhotoError as error:
-            made[index] = error
+            made[index] = error.with_traceback(None)  # its way here leads past the photo
 
     await asking.each(request, len(photos), live.engine.thread_count, ask)
     return [made[index] for index in range(len(photos))]

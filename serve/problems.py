@@ -71,6 +71,15 @@ def response(error: BaseException, scope: Scope) -> Response:
     return Response(json.dumps(problem), status, headers, MEDIA_TYPE)
 
 
+def let_go(error: BaseException) -> None:
+    """Forget how an error came about, once it is answered.
+
+    Some frames on its way hold it, so that they and the photos in them would stay until the garbage collector
+    comes, which a busy server may not see for a thousand requests.
+    """
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+
+
 def gone() -> Response:
     """What is answered, for the count alone, to a client that left."""
     return Response(status_code=CLIENT_GONE)
@@ -112,7 +121,10 @@ async def _handle(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException) and error.detail == HTTPStatus(error.status_code).phrase:
         detail = f"{request.method} {request.url.path}: {error.detail.lower()}; /docs tells what there is"
         error = HTTPException(error.status_code, detail, error.headers)
-    return response(error, request.scope)
+    told = response(error, request.scope)
+    if told.status_code != HTTPStatus.INTERNAL_SERVER_ERROR:  # which starlette raises anew, to be logged
+        let_go(error)
+    return told
 
 
 async def _handle_invalid(request: Request, error: Exception) -> Response:

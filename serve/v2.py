@@ -160,12 +160,13 @@ async def load(request: Request) -> Response:
     access.require_admin(request, live.settings.admin_token)
     _refuse_other_names(request)
     await asyncio.to_thread(live.watcher.look)
-    serving, champion = live.engine.serving.number, live.registry.aliases().champion
+    serving = live.engine.serving.number if live.engine.has_model else None
+    champion = live.registry.aliases().champion
     reasons = {refusal.version: refusal.reason for refusal in live.watcher.refused}
     if champion is not None and champion != serving and champion in reasons:
-        raise HTTPException(
-            400, f"version {champion} is refused, version {serving} serves on: {reasons[champion]}"
-        )
+        stays = "no model serves" if serving is None else f"version {serving} serves on"
+        raise HTTPException(400, f"version {champion} is refused, {stays}: {reasons[champion]}")
+    _ = live.engine.serving  # an error where there is none
     return _json({})
 
 

@@ -74,7 +74,9 @@ class Watcher:
         self._on_refusal = on_refusal
         self._head_start = head_start
         self._seen: tuple[int, int] | None = None
-        self._card: tuple[int, int] | None = None  # of the champion in service, as it was loaded
+        # Of the champion and the challenger at work, as they were loaded.
+        self._card: tuple[int, int] | None = None
+        self._shadow_card: tuple[int, int] | None = None
         self._faulty: dict[int, _Files] = {}
         self._files = self._faulty
         self._again_at = math.inf
@@ -162,7 +164,7 @@ class Watcher:
         elif aliases.champion is None and current is None:
             self.engine.lack = NO_MODEL  # the file that could not be read is gone, and what was said of it
         if aliases.champion is None or (
-            aliases.champion == current and not self._is_another(aliases.champion)
+            aliases.champion == current and not self._is_another(aliases.champion, self._card)
         ):
             return
         if self._taken(aliases.champion) or current is not None:
@@ -176,14 +178,17 @@ class Watcher:
             "or promote another version (`pawloop models list`)"
         )
 
-    def _is_another(self, number: int) -> bool:
-        """Whether another version has the number of the one in service, as in a store that began anew."""
-        return self._card_stamp(number) not in (None, self._card)
+    def _is_another(self, number: int, card: tuple[int, int] | None) -> bool:
+        """Whether another version has the number of one at work, as in a store that began anew."""
+        return self._card_stamp(number) not in (None, card)
 
     def _follow_challenger(self, aliases: Aliases) -> None:
         wanted = aliases.challenger if aliases.challenger != aliases.champion else None
-        if wanted == self.shadow.number:
+        if wanted == self.shadow.number and (
+            wanted is None or not self._is_another(wanted, self._shadow_card)
+        ):
             return
+        self._shadow_card = None if wanted is None else self._card_stamp(wanted)
         serving = None if wanted is None else self._loaded(wanted)
         self.shadow.cast(serving)
         if serving is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -444,6 +445,29 @@ def test_names_that_are_no_text_are_answered_with_the_others(shell: Shell) -> No
     assert "b\\udcff.png: cat" in done.stdout
     answers = shell.run("predict", *sorted(shell.folder.glob("*.png")), "--json").stdout
     assert [json.loads(one)["label"] for one in answers.splitlines()] == ["cat", "cat"]
+
+
+@pytest.mark.parametrize("errors_to", ["terminal", "file"])
+def test_answers_stand_above_the_bar_on_a_terminal(errors_to: str) -> None:
+    code = (
+        "from pawloop import terminal\n"
+        "with terminal.bar('photos', beside_results=True) as count:\n"
+        "    for n in range(3):\n"
+        "        count(n, 3)\n"
+        "        terminal.line(f'{n}.png: cat')\n"
+        "        terminal.print_json({'n': n}, indent=None)\n"
+        "        terminal.talk.print('no photo')\n"
+    )
+    ours, theirs = pty.openpty()
+    errors = theirs if errors_to == "terminal" else subprocess.PIPE
+    told = subprocess.run([sys.executable, "-c", code], stdout=theirs, stderr=errors, check=True)
+    os.close(theirs)
+    drawn = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert "photos" in drawn
+    assert all(f"{n}.png: cat\r\n" in drawn and f'{{"n": {n}}}\r\n' in drawn for n in range(3))
+    assert drawn.count("no photo") == (3 if errors_to == "terminal" else 0)
+    assert (told.stderr or b"").count(b"no photo") == (0 if errors_to == "terminal" else 3)
 
 
 def test_what_other_commands_ask_for_stands_whole_on_a_narrow_terminal() -> None:

@@ -21,7 +21,14 @@ from PIL import Image
 
 from pawloop import client as module
 from pawloop.client import AsyncClient, Client, Outcome, Prediction, encoded
-from pawloop.errors import DeniedError, PhotoError, PhotoFormatError, PhotoTooLargeError, ServerError
+from pawloop.errors import (
+    DeniedError,
+    NoModelError,
+    PhotoError,
+    PhotoFormatError,
+    PhotoTooLargeError,
+    ServerError,
+)
 from pawloop.image import Resize, decode
 from pawloop.journal import Journal
 from tests import published
@@ -277,6 +284,13 @@ def test_a_server_that_stays_overloaded_is_an_error_in_its_own_words() -> None:
         assert len(asked) == 3
 
 
+def test_a_server_without_a_model_is_asked_for_no_other_photo(tmp_path: Path) -> None:
+    with running(settings(tmp_path)) as server, Client(server.url, attempts=2) as client:
+        with pytest.raises(NoModelError, match="run a retrain"):
+            list(client.predict_many([RED] * 50))
+        assert server.live.metrics.requests["/predict", "POST", 503] <= 40
+
+
 def test_an_answer_that_fails_ends_no_others() -> None:
     async def ask(url: str) -> list[Outcome]:
         async with AsyncClient(url, attempts=1) as client:
@@ -343,6 +357,8 @@ def test_errors_are_ours(server: Running, tmp_path: Path) -> None:
             client.predict(tmp_path / "nowhere.jpg")
         with pytest.raises(PhotoFormatError, match=r"uint8 \[H, W, 3\]"):
             client.predict(np.zeros((3, 3), np.uint8))
+        with pytest.raises(PhotoFormatError, match="not NoneType"):
+            client.predict(None)  # type: ignore[arg-type]  # as people do all the same
 
 
 def test_the_api_key_is_sent(tmp_path: Path) -> None:

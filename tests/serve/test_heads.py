@@ -38,6 +38,30 @@ def test_a_head_past_the_limit_is_refused_in_one_piece_and_in_many(server: Runni
     assert talk(server, *parts)[:12] in (b"HTTP/1.1 431", b"")  # reset, where we still wrote
 
 
+@pytest.mark.parametrize("path", [b"GET /healthz", b"POST /predict"])
+def test_an_empty_line_does_not_hold_an_idle_connection_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: bytes
+) -> None:
+    monkeypatch.setattr(heads, "TIME_S", 0.5)
+    published.champion(tmp_path / "store")
+    photo = published.photo("red")
+    body = photo if path.startswith(b"POST") else b""
+    asked = b"%s HTTP/1.1\r\nHost: x\r\ncontent-length: %d\r\n\r\n%s" % (path, len(body), body)
+    with (
+        running(settings(tmp_path)) as server,
+        socket.create_connection(("127.0.0.1", server.port), 10) as connection,
+    ):
+        connection.sendall(asked)
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+        time.sleep(0.2)
+        connection.sendall(b"\r\n")
+        connection.sendall(asked)  # after one that nobody minds
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+        time.sleep(0.2)
+        connection.sendall(b"\r\n")
+        assert connection.recv(1 << 16) == b""
+
+
 _CHUNKED = (
     b"POST /predict HTTP/1.1\r\nHost: x\r\ncontent-type: image/png\r\ntransfer-encoding: chunked\r\n\r\n"
 )

@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
+from pawloop.journal import Journal
 from serve import outlet
 from serve.answer import Answer, answer
 from tests import published
@@ -164,7 +165,8 @@ def test_what_is_refused_at_once_keeps_its_connection(
         return answer(*given, **named)
 
     monkeypatch.setattr("serve.errands.answer", late)
-    with running(settings(tmp_path, threads=1, queue=1)) as server:
+    configured = settings(tmp_path, journal="", threads=1, queue=1)
+    with running(configured) as server:
         photo = published.photo("red", (400, 300))
         leaving = [socket.create_connection(("127.0.0.1", server.port), 10) for _ in range(2)]
         for connection in leaving:
@@ -181,8 +183,14 @@ def test_what_is_refused_at_once_keeps_its_connection(
             connection.sendall(asked(photo))
             until(lambda: server.live.engine.waiting == 1)
             gate.set()
+            assert answers(connection, 1)[0].startswith(b"HTTP/1.1 200 ")
         until(lambda: server.live.metrics.in_flight == 0)
-        assert server.live.metrics.requests["/predict", "POST", 499] >= 1
+        # One whose thread was at it, and one that waited; neither was given an answer.
+        assert server.live.metrics.requests["/predict", "POST", 499] == 2
+        assert server.live.metrics.requests["/predict", "POST", 200] == 1
+    assert configured.journal_url
+    journal = Journal(configured.journal_url)
+    assert len(list(journal.predictions("colours"))) == 1
 
 
 def test_an_idle_connection_keeps_no_model_that_was_replaced(tmp_path: Path) -> None:

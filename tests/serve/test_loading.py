@@ -48,6 +48,8 @@ def test_the_setting_chooses_among_the_admitted_variants(tmp_path: Path) -> None
     assert chosen.precision == "int8"
     only = published.publish(tmp_path)
     assert load(only, PLAIN.model_copy(update={"precision": "int8"})).precision == "float32"
+    unfit = published.publish(tmp_path, precisions=["float32", "int8"], wrong_self_test=["int8"])
+    assert load(unfit, PLAIN.model_copy(update={"precision": "int8"})).precision == "float32"
 
 
 def test_a_model_of_another_input_size_is_refused(tmp_path: Path) -> None:

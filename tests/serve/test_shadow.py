@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -39,6 +40,27 @@ def test_a_challenger_answers_the_same_photos_to_the_journal_alone(tmp_path: Pat
     theirs = {row.id: row.label for row in journal.predictions("colours", "challenger")}
     assert theirs == {answer["id"]: "dog" for answer in answers}
     assert len(list(journal.predictions("colours", "champion"))) == 3
+
+
+def test_a_challenger_of_a_store_that_began_anew_is_followed_though_its_number_is_the_same(
+    tmp_path: Path,
+) -> None:
+    configured = settings(tmp_path, journal="")
+    registry = Registry(configured.store, "colours")
+    published.champion(configured.store)
+    registry.nominate(published.publish(configured.store, tilt=0.1).number)
+    with running(configured) as server, server.client() as client:
+        until(lambda: server.live.shadow.number == 2)
+        shutil.rmtree(registry.folder)
+        published.champion(configured.store)
+        registry.nominate(published.publish(configured.store, tilt=-20).number)
+
+        def disagrees() -> bool:
+            client.post("/predict", content=published.photo("red"))
+            return server.live.shadow.disagreed > 0
+
+        until(disagrees)
+        assert server.live.shadow.number == 2
 
 
 def test_a_challenger_that_is_damaged_is_refused_and_disturbs_nobody(tmp_path: Path) -> None:

@@ -350,3 +350,13 @@ def test_load_tells_of_a_champion_that_is_refused(tmp_path: Path) -> None:
         with pytest.raises(Exception, match="version 2 is refused, version 1 serves on"):
             theirs.load_model("colours", headers={"x-admin-token": "secret"})
         theirs.close()
+
+
+def test_load_tells_of_a_first_champion_that_is_refused(tmp_path: Path) -> None:
+    version = published.publish(tmp_path / "store", wrong_self_test=("float32",))
+    published.promote(tmp_path / "store", version)
+    with running(settings(tmp_path, admin_token="secret")) as server, server.client() as client:
+        path = "/v2/repository/models/colours/load"
+        refused = client.post(path, headers={"x-admin-token": "secret"})
+    assert refused.status_code == 400
+    assert "version 1 is refused, no model serves: " in refused.json()["error"]
