@@ -14,7 +14,7 @@ TORCH_INDEX ?=
 .PHONY: help up test unit lint format bench clean
 
 help:  ## Say what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## *' '{ printf "%-12s%s\n", $$1, $$2 }'
 
 up: $(VENV)/.train  ## Install, then start everything: Prefect, its worker, the server, a first model
 	@exec $(BIN)/pawloop up $(if $(PHOTOS),--photos "$(PHOTOS)")

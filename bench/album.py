@@ -6,7 +6,6 @@ has as much to do as on a real photo of that size. Knows pixels and files; knows
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
 from pathlib import Path
@@ -15,6 +14,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from pawloop.settings import usable_cores
 
 CLASSES: Final = ("cat", "dog")
 SIZE: Final = (320, 240)
@@ -29,7 +30,7 @@ def draw(folder: Path, start: int, stop: int) -> None:
     for label in CLASSES:
         (folder / label).mkdir(parents=True, exist_ok=True)
     parts = [range(at, min(at + _PART, stop)) for at in range(start, stop, _PART)]
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ProcessPoolExecutor(usable_cores()) as pool:
         list(pool.map(partial(_draw_part, folder), parts))
 
 

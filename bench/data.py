@@ -129,7 +129,7 @@ def _measured(code: str, *arguments: Path) -> Run:
             memory = 0
             for one in _tree(process):
                 try:
-                    memory += one.memory_full_info().pss
+                    memory += _share(one)
                 except psutil.Error:
                     continue
             peak = max(peak, memory / 2**20)
@@ -137,6 +137,12 @@ def _measured(code: str, *arguments: Path) -> Run:
         if process.returncode:
             raise SystemExit(f"a run of the bench ended with {process.returncode}")
         return Run(**json.loads(said.read_text()), peak_mb=peak)
+
+
+def _share(process: psutil.Process) -> int:
+    """Bytes of memory, of what is shared its part; what is its own alone where the system tells no more."""
+    told = process.memory_full_info()
+    return int(getattr(told, "pss", told.uss))
 
 
 def _tree(process: psutil.Process) -> list[psutil.Process]:

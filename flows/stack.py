@@ -58,7 +58,8 @@ def environment(settings: Settings) -> dict[str, str]:
         "PAWLOOP_PROBLEM": settings.problem,
         "PAWLOOP_PREFECT_PORT": str(settings.prefect_port),
         "PAWLOOP_SERVER_URL": settings.server_url or settings.own_url,
-        "PAWLOOP_TIMEZONE": _timezone(settings),
+        "PAWLOOP_TIMEZONE": timezone(settings),
+        **_home(store),
         "PREFECT_HOME": str(store / "prefect"),
         "PREFECT_API_URL": api_url(settings),
         "PREFECT_SERVER_UI_API_URL": "/api",  # the UI's own origin, also behind a proxy or a tunnel
@@ -221,7 +222,7 @@ def end_all(mark: str) -> None:
 
     Runs live in process groups of their own, which the signal to the worker's group does not reach.
     """
-    ours = [p for p in psutil.process_iter() if p.pid != os.getpid() and _carries(p, mark)]
+    ours = carriers(mark)
     for process in ours:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
@@ -230,6 +231,14 @@ def end_all(mark: str) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(alive, timeout=_STOP_S)
+
+
+def carriers(mark: str) -> list[psutil.Process]:
+    """Every other process that carries this stack's mark.
+
+    Python's own helper, which it has where processes are not forked, ends with the last that it serves.
+    """
+    return [p for p in psutil.process_iter() if p.pid != os.getpid() and _carries(p, mark)]
 
 
 def weight_mb() -> int:
@@ -241,7 +250,7 @@ def weight_mb() -> int:
 def _deployed_code(settings: Settings) -> dict[str, str]:
     files = [TREE / "prefect.yaml", *sorted((TREE / "flows").glob("*.py"))]
     code = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    written = schedules.written(TREE / "prefect.yaml", _timezone(settings))
+    written = schedules.written(TREE / "prefect.yaml", timezone(settings))
     # A run starts in the folder it was deployed from, by the zone of that day.
     return code | {f"{_SCHEDULES}{name}": told for name, told in written.items()} | {"tree": str(TREE)}
 
@@ -260,7 +269,17 @@ def _noted_code(stamp: Path) -> dict[str, str] | None:
         return None
 
 
-def _timezone(settings: Settings) -> str:
+def _home(store: Path) -> dict[str, str]:
+    """A home where there is none, as in a container without its user: Prefect asks for one as it starts."""
+    try:
+        Path.home()
+    except RuntimeError:
+        return {"HOME": str(store)}
+    return {}
+
+
+def timezone(settings: Settings) -> str:
+    """The zone of the schedules; UTC where the machine does not tell its own by name."""
     try:
         name = settings.timezone or tzlocal.get_localzone_name()
     except (LookupError, OSError):  # the machine's files name two zones, or one that nobody knows
@@ -321,18 +340,18 @@ def _trouble(host: str, port: int) -> str:
 
 
 def _holder(port: int) -> str:
-    try:
-        for connection in psutil.net_connections("tcp"):
-            if connection.laddr and connection.laddr.port == port and connection.status == "LISTEN":
-                name = psutil.Process(connection.pid).name() if connection.pid else "another user's process"
-                return f" by {name} (process {connection.pid})"
-    except psutil.Error:
-        return ""
+    for process in psutil.process_iter():
+        # macOS shows an ordinary user the connections of his own processes alone
+        with contextlib.suppress(psutil.Error):
+            for one in process.net_connections("tcp"):
+                if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port:
+                    return f" by {process.name()} (process {process.pid})"
     return ""
 
 
 def _carries(process: psutil.Process, mark: str) -> bool:
     try:
-        return bool(process.environ().get(MARK) == mark)
+        is_pythons_helper = any("multiprocessing.resource_tracker" in word for word in process.cmdline())
+        return bool(process.environ().get(MARK) == mark) and not is_pythons_helper
     except (psutil.Error, OSError):
         return False

@@ -54,7 +54,7 @@ def require_free(settings: Settings) -> None:
     """
     require_store(settings.store)
     mark = running.orphaned(settings)
-    if mark is not None:
+    if mark is not None and (running.is_held(settings) or stack.carriers(mark)):
         _say("Ending what is left of a stack that was killed …")
         stack.end_all(mark)
         _await_the_lock(settings)
@@ -65,7 +65,7 @@ def require_free(settings: Settings) -> None:
 def _await_the_lock(settings: Settings) -> None:
     """Honcho's own processes have the lock, too, and end a moment after what they ran."""
     deadline = time.monotonic() + _LET_GO_S
-    while running.orphaned(settings) is not None and time.monotonic() < deadline:
+    while running.is_held(settings) and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
@@ -161,6 +161,8 @@ def banner(settings: Settings, name: str, ui: str, model: dict[str, Any]) -> str
         f"  API docs     {page}/docs",
         "",
         f"  curl -s --data-binary @{shlex.quote(photo)} {page}/predict",
+        "",
+        f"  Schedules    by the clock of {stack.timezone(settings)} (PAWLOOP_TIMEZONE changes that)",
         "",
         f"  The installation weighs {stack.weight_mb():,} MB. Ctrl-C stops everything.",
         "",

@@ -5,7 +5,7 @@ Knows paths, bytes and processes. Knows nothing about what is in a file.
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import hashlib
 import json
 import os
@@ -19,8 +19,14 @@ from typing import Any, TextIO, TypeVar
 
 from pawloop.errors import BusyError, DamagedFileError
 
+try:
+    import fcntl
+except ImportError as error:
+    raise ImportError("Pawloop runs on Linux and macOS; on Windows, run it inside WSL") from error
+
 _CHUNK_BYTES = 1 << 20
 _FOR_ALL = 0o666
+_CANNOT = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)  # of some file systems over a network
 Formed = TypeVar("Formed")
 
 
@@ -83,10 +89,13 @@ def aside(path: Path, mode: int = _FOR_ALL) -> Iterator[Path]:
 
 
 def sync(path: Path) -> None:
-    """Force a file's content, or a folder's entries, to the disk."""
+    """Force a file's content to the disk, or a folder's entries where its file system can do that."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT or not path.is_dir():
+            raise
     finally:
         os.close(descriptor)
 
@@ -121,16 +130,19 @@ def lock(path: Path, purpose: str, *, wait: bool = False) -> Iterator[None]:
 
     purpose: what the holder does, shown to whoever comes second.
     Raises BusyError at once when another process holds it, unless `wait`, and OSError that names it on a
-    full disk.
+    full disk, or on one that knows no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
+    with path.open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise BusyError(
                 f"{path}: held by {_word_of(file)}; wait for it to end, or stop that process"
             ) from None
+        except OSError as error:
+            error.filename = str(path)
+            raise
         _sign(file, path, purpose)
         try:
             yield
@@ -153,7 +165,7 @@ def holder(path: Path) -> str | None:
     """Who holds a lock, in its own words; None when nobody does."""
     if not path.exists():
         return None
-    with path.open() as file:
+    with path.open(encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -41,13 +41,13 @@ def beside(settings: Settings) -> Settings:
 
 
 def orphaned(settings: Settings) -> str | None:
-    """The mark of a stack whose own process was killed while others of it live on; None where there is none.
+    """The mark of a stack whose own process was killed, so that others of it may live on; or None.
 
-    They hold its lock, which they have from it. Of another machine's nothing can be told, nor of one whose
-    file is damaged: whoever wants the lock is told who holds it.
+    Forked ones still hold its lock, those that a system starts otherwise do not. Of another machine's nothing
+    can be told, nor of one whose file is damaged: whoever wants the lock is told who holds it.
     """
     try:
-        note = _note(settings)
+        note = _told(settings)
     except DamagedFileError:
         return None
     if not note or note.get("machine") != socket.gethostname() or _lives(note["process"]):
@@ -62,8 +62,16 @@ def run_lock(store: Path, name: str) -> Path:
 
 def _note(settings: Settings) -> dict[str, Any] | None:  # Any: addresses and numbers
     """What the stack says of itself whose lock is held; None where nobody holds it."""
-    if durable.holder(_lock(settings)) is None:
-        return None
+    return None if durable.holder(_lock(settings)) is None else _told(settings)
+
+
+def is_held(settings: Settings) -> bool:
+    """Whether any process holds the lock of the store's one stack."""
+    return durable.holder(_lock(settings)) is not None
+
+
+def _told(settings: Settings) -> dict[str, Any] | None:  # Any: addresses and numbers
+    """What the file says of the stack that is there, or of one that was killed; None where it is gone."""
     try:
         return durable.read_json(_file(settings), _known, "stop `pawloop up` and start it again")
     except FileNotFoundError:  # it is just coming up, or going

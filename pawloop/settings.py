@@ -5,6 +5,8 @@ Knows nothing about what the business decides; that stands in the problem file.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import re
 import tempfile
@@ -240,14 +242,32 @@ def usable_cores() -> int:
     return max(1, int(min(cores, _cgroup_quota())))
 
 
-def _cgroup_quota() -> float:
-    v2 = Path("/sys/fs/cgroup/cpu.max")
-    if v2.exists():
-        quota, period = v2.read_text().split()[:2]
-        return float("inf") if quota == "max" else float(quota) / float(period)
-    v1 = Path("/sys/fs/cgroup/cpu")
-    if (v1 / "cpu.cfs_quota_us").exists():
-        quota = (v1 / "cpu.cfs_quota_us").read_text()
-        if int(quota) > 0:
-            return int(quota) / int((v1 / "cpu.cfs_period_us").read_text())
-    return float("inf")
+def _cgroup_quota(system: Path = Path("/")) -> float:
+    """The smallest share of cores of this process's control groups, from its own up to the root.
+
+    In a container the root is its own; a service's lies further down (docs.kernel.org, "cgroup-v2").
+    """
+    mount, own = system / "sys/fs/cgroup", {"": "/", "cpu": "/"}  # v2's and v1's
+    with contextlib.suppress(OSError):
+        for line in (system / "proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            own |= dict.fromkeys(controllers.split(","), path)
+    v2 = [_quota(folder / "cpu.max") for folder in _upwards(mount, own[""])]
+    v1 = [
+        _quota(folder / "cpu.cfs_quota_us", folder / "cpu.cfs_period_us")
+        for folder in _upwards(mount / "cpu", own["cpu"])
+    ]
+    return min(v2 + v1)
+
+
+def _upwards(mount: Path, path: str) -> list[Path]:
+    folder = mount / path.lstrip("/")
+    return [one for one in (folder, *folder.parents) if one.is_relative_to(mount)]
+
+
+def _quota(*files: Path) -> float:
+    try:
+        quota, period = " ".join(file.read_text() for file in files).split()[:2]
+    except (OSError, ValueError):
+        return math.inf
+    return math.inf if quota in ("max", "-1") else float(quota) / float(period)

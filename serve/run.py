@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 _LAST_ANSWERS_S: Final = 15
 _BACKLOG: Final = 512
+_FILES: Final = (65_536, 10_240)  # tried where a system calls the limit unlimited and lets nobody have that
 
 
 def run(
@@ -137,9 +138,11 @@ def take_descriptors() -> None:
         return
     import resource
 
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # some systems call it unlimited and mean less
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for wanted in (most, *(one for one in _FILES if one > now)):
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+            return
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -14,11 +15,13 @@ import psutil
 import pytest
 from pydantic import ValidationError
 
-from flows import stack
+from flows import stack, up
 from flows.up import banner
+from pawloop import running
 from pawloop.errors import ServerError
 from pawloop.settings import Settings
 from tests import published
+from tests.e2e.stack import free_port
 
 TERMINAL = """
 import signal
@@ -69,6 +72,42 @@ def test_what_carries_the_mark_is_ended_whatever_group_it_is_in() -> None:
         stack.end_all("a-test")
         stray.wait(10)
         assert not psutil.pid_exists(stray.pid)
+
+
+def test_what_is_left_of_a_killed_stack_is_ended_though_nobody_holds_its_lock(tmp_path: Path) -> None:
+    settings = Settings(store=tmp_path, port=free_port(), prefect_port=free_port())
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    with running.noted(settings, "another-test"):
+        note = json.loads((tmp_path / "state" / "up.json").read_text())
+    (tmp_path / "state" / "up.json").write_text(json.dumps(note | {"process": gone.pid}))
+    code = "import time; print('up', flush=True); time.sleep(60)"
+    environment = os.environ | {stack.MARK: "another-test"}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE) as stray:
+        assert stray.stdout is not None
+        assert stray.stdout.readline()
+        up.require_free(settings)
+        assert stray.poll() is not None
+
+
+def test_pythons_own_helper_is_left_to_end_by_itself() -> None:
+    code = "print('up', flush=True); import time; time.sleep(60)  # multiprocessing.resource_tracker"
+    environment = os.environ | {stack.MARK: "a-third-test"}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE) as helper:
+        assert helper.stdout is not None
+        assert helper.stdout.readline()
+        assert stack.carriers("a-third-test") == []
+        helper.kill()
+
+
+def test_a_user_without_a_home_has_one_in_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "HOME" not in stack.environment(Settings(store=tmp_path))
+
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nowhere)
+    assert stack.environment(Settings(store=tmp_path))["HOME"] == str(tmp_path)
 
 
 def test_an_address_that_is_not_this_machines_is_not_called_taken() -> None:

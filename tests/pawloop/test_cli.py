@@ -16,7 +16,7 @@ import pytest
 from pawloop import cli, doctor, durable, running, terminal
 from pawloop import problem as problems
 from pawloop.settings import Settings
-from tests import published
+from tests import names, published
 from tests.serve import running as serving
 
 BIN = Path(sys.executable).parent / "pawloop"
@@ -437,7 +437,8 @@ def test_json_is_json_and_lines_are_lines_whatever_a_terminal_would_like(shell: 
 def test_names_that_are_no_text_are_answered_with_the_others(shell: Shell) -> None:
     published.champion(shell.folder / "store")
     for name in (b"b\xff.png", b"a:dog:.png"):
-        Path(os.fsdecode(bytes(shell.folder) + b"/" + name)).write_bytes(published.photo("red"))
+        with names.any_bytes():
+            Path(os.fsdecode(bytes(shell.folder) + b"/" + name)).write_bytes(published.photo("red"))
     shell.environment |= {"LC_ALL": "C.UTF-8", "PYTHONUTF8": "0"}
     done = shell.run("predict", *sorted(shell.folder.glob("*.png")))
     assert done.returncode == 0, done.stderr

@@ -6,6 +6,7 @@ import errno
 import os
 import resource
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,33 @@ def fill_disk(path: Path) -> None:
     with durable.aside(path) as draft:
         draft.write_bytes(b"half of the ne")
         raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_folder_that_cannot_be_synced_fails_no_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+
+    def as_over_a_network(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", as_over_a_network)
+    durable.write_bytes(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
+
+
+def test_a_disk_that_knows_no_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(durable.fcntl, "flock", refuse)
+    with (
+        pytest.raises(OSError, match=f"No locks available: '{tmp_path / 'a.lock'}'"),
+        durable.lock(tmp_path / "a.lock", "a test"),
+    ):
+        pass
 
 
 def test_a_write_on_a_full_disk_leaves_the_old_file_and_no_draft(tmp_path: Path) -> None:

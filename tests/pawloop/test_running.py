@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +28,19 @@ def test_ports_that_a_killed_stack_left_behind_are_not_taken(tmp_path: Path) -> 
         left = (tmp_path / "state" / "up.json").read_bytes()
     (tmp_path / "state" / "up.json").write_bytes(left)
     assert running.beside(Settings(store=tmp_path)).port == Settings().port
+
+
+def test_a_stack_whose_own_process_was_killed_is_known_though_nobody_holds_its_lock(tmp_path: Path) -> None:
+    settings, file = Settings(store=tmp_path), tmp_path / "state" / "up.json"
+    with running.noted(settings, "a-mark"):
+        assert running.orphaned(settings) is None
+        note = json.loads(file.read_text())
+    assert running.orphaned(settings) is None
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    file.write_text(json.dumps(note | {"process": gone.pid}))
+    assert running.orphaned(settings) == "a-mark"
+    assert not running.is_held(settings)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"port": 8123}'])

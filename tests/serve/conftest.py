@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     published.champion(folder / "store")
     with running(settings(folder)) as started:
         yield started
+
+
+@pytest.fixture
+def brief() -> Iterator[Path]:
+    """A folder whose path is short, as that of a Unix socket must be: 104 bytes on macOS."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

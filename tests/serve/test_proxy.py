@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 @contextmanager
 def process(folder: Path, log: Path, **arguments: object) -> Iterator[httpx.Client]:
     """`serve.run.run(…)` on a Unix socket, as the command line calls it; stdout goes to `log`."""
-    address = folder / "s"
+    brief = tempfile.TemporaryDirectory()  # as its path must be
+    address = Path(brief.name) / "s"
     code = (
         "from pathlib import Path; from pawloop import settings; from serve.run import run; "
         f"run(settings.load(), uds=Path({str(address)!r}), **{arguments!r})"
@@ -43,6 +45,7 @@ def process(folder: Path, log: Path, **arguments: object) -> Iterator[httpx.Clie
         finally:
             started.terminate()
             assert started.wait(15) == 0
+            brief.cleanup()
 
 
 def test_a_unix_socket_answers_under_the_prefix_of_its_proxy(tmp_path: Path) -> None:

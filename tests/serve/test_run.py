@@ -81,8 +81,8 @@ def test_what_is_in_flight_is_answered_before_the_server_ends(tmp_path: Path) ->
     assert statuses == [200]
 
 
-def test_a_unix_socket_is_taken_only_where_nobody_answers(tmp_path: Path) -> None:
-    left = tmp_path / "left.sock"
+def test_a_unix_socket_is_taken_only_where_nobody_answers(brief: Path) -> None:
+    left = brief / "left.sock"
     with socket.socket(socket.AF_UNIX) as killed:
         killed.bind(str(left))
     with listening_at(left):
@@ -92,12 +92,12 @@ def test_a_unix_socket_is_taken_only_where_nobody_answers(tmp_path: Path) -> Non
         assert left.stat().st_mode & 0o777 == 0o666
     assert not left.exists()
     missing = pytest.raises(ServerError, match=r"nowhere/x\.sock: No such file")
-    with missing, listening_at(tmp_path / "nowhere" / "x.sock"):
+    with missing, listening_at(brief / "nowhere" / "x.sock"):
         pass
 
 
-def test_a_server_that_ends_leaves_its_successors_unix_socket(tmp_path: Path) -> None:
-    path = tmp_path / "x.sock"
+def test_a_server_that_ends_leaves_its_successors_unix_socket(brief: Path) -> None:
+    path = brief / "x.sock"
     ending = listening_at(path)
     ending.__enter__().close()
     with listening_at(path):
@@ -106,13 +106,15 @@ def test_a_server_that_ends_leaves_its_successors_unix_socket(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_while_the_model_loads_ends_the_server_too(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_while_the_model_loads_ends_the_server_too(
+    tmp_path: Path, brief: Path, number: signal.Signals
+) -> None:
     published.champion(tmp_path / "store")
-    with starting(tmp_path, "pawloop.cli", "serve", "--uds", str(tmp_path / "s")) as started:
-        until((tmp_path / "s").exists)
+    with starting(tmp_path, "pawloop.cli", "serve", "--uds", str(brief / "s")) as started:
+        until((brief / "s").exists)
         started.send_signal(number)
         assert started.wait(15) == 0
-    assert not (tmp_path / "s").exists()
+    assert not (brief / "s").exists()
 
 
 def test_a_taken_port_is_named() -> None:
@@ -145,7 +147,26 @@ def test_as_many_files_may_be_open_as_the_system_lets_us() -> None:
     resource = pytest.importorskip("resource", reason="there is no such limit on this system")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     take_descriptors()
-    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (most, most)
+    now, still = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert still == most
+    assert now == most or now >= 10_240
+
+
+def test_where_an_unlimited_number_of_files_is_refused_many_are_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resource = pytest.importorskip("resource", reason="there is no such limit on this system")
+    limits = [256, resource.RLIM_INFINITY]
+
+    def take(_: int, wanted: tuple[int, int]) -> None:
+        if not 0 <= wanted[0] <= 10_240:
+            raise ValueError("current limit exceeds maximum limit")
+        limits[:] = wanted
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: tuple(limits))
+    monkeypatch.setattr(resource, "setrlimit", take)
+    take_descriptors()
+    assert limits == [10_240, resource.RLIM_INFINITY]
 
 
 def test_an_open_address_needs_keys_or_a_word(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from pawloop import problem as problems
 from pawloop.errors import ProblemFileError, SourceError
 from tasks import formulate as formulating
-from tests import published
+from tests import names, published
 
 
 def formulate(name: str, source: str, problems: Path) -> Path:
@@ -86,7 +86,8 @@ def test_what_is_neither_folder_nor_zip_is_told(tmp_path: Path) -> None:
 
 def test_a_class_folder_whose_name_is_no_text_is_told(tmp_path: Path) -> None:
     source = photos(tmp_path / "photos", "cat", "d\u00f6g \u00a0x")
-    (source / "cat").rename(os.fsdecode(bytes(source) + b"/c\xfft"))
+    with names.any_bytes():
+        (source / "cat").rename(os.fsdecode(bytes(source) + b"/c\xfft"))
     with pytest.raises(SourceError, match=r"the name of the folder 'c\\udcfft' is no text; rename it"):
         formulate("animals", str(source), tmp_path)
 
