@@ -62,7 +62,7 @@ def run_lock(store: Path, name: str) -> Path:
 
 def _note(settings: Settings) -> dict[str, Any] | None:  # Any: addresses and numbers
     """What the stack says of itself whose lock is held; None where nobody holds it."""
-    return None if durable.holder(_lock(settings)) is None else _told(settings)
+    return _told(settings) if is_held(settings) else None
 
 
 def is_held(settings: Settings) -> bool:

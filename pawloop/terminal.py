@@ -46,7 +46,8 @@ def line(text: str) -> None:
 def print_json(value: object, indent: int | None = 2) -> None:
     """A result as JSON, and nothing else, whatever the terminal; on one line without `indent`."""
     text = json.dumps(value, indent=indent, ensure_ascii=False)
-    line(text) if sys.stdout.isatty() else typer.echo(text)
+    say = line if sys.stdout.isatty() else typer.echo
+    say(text)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str) -> None:
