@@ -6,12 +6,14 @@ Knows the order in which things come up and what to say of it. Knows nothing abo
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shlex
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,9 @@ from tasks.example import example
 
 _READY_S = 90.0
 _LET_GO_S = 10.0
+_LAST = "prefect"  # of the Procfile's parts the one that ends when the others have
+_LAST_WORDS_S = 6.0  # that those are given
+_KILLED_AFTER_S = 12.0
 
 
 def up(settings: Settings) -> int:
@@ -71,7 +76,7 @@ def _await_the_lock(settings: Settings) -> None:
 
 def _run(settings: Settings, name: str, environment: dict[str, str]) -> int:
     os.environ.update(environment)
-    manager = Manager(_Lines(sys.stdout))
+    manager = _InTurn(_Lines(sys.stdout))
     for part, command in parse_procfile((stack.TREE / "Procfile").read_text()).processes.items():
         manager.add_process(part, command, env=dict(os.environ), cwd=str(Path.cwd()))
     story = _Story(settings, name, manager)
@@ -82,6 +87,44 @@ def _run(settings: Settings, name: str, environment: dict[str, str]) -> int:
     finally:
         stack.end_all(environment[stack.MARK])
     return 0 if manager.returncode in (0, 130, 143, None) and not story.has_failed else 1
+
+
+class _InTurn(Manager):  # type: ignore[misc]  # honcho has no types
+    """Honcho's, which stops Prefect's server last: a worker tells it of its runs until it has ended."""
+
+    _ends = False
+    _killed_at = math.inf
+
+    def terminate(self) -> None:
+        """Stop all but the last, and that once they have ended. Called in a signal's handler, too."""
+        if not self._ends:
+            self._ends, self._killed_at = True, time.monotonic() + _KILLED_AFTER_S
+            threading.Thread(target=self._stop_in_turn, daemon=True).start()
+
+    def kill(self) -> None:
+        """Called ten times a second from some seconds after the first has ended."""
+        if time.monotonic() > self._killed_at:
+            self._killed_at = math.inf
+            super().kill()
+
+    def _stop_in_turn(self) -> None:
+        others = [name for name in self._processes if name != _LAST]
+        for name in others:
+            self._stop(name)
+        self._await(lambda: all("returncode" in self._processes[name] for name in others))
+        if _LAST in self._processes:
+            self._stop(_LAST)
+
+    def _stop(self, name: str) -> None:
+        process = self._processes[name]
+        self._await(lambda: "pid" in process)  # it may just be starting
+        if "pid" in process and "returncode" not in process:
+            self._procmgr.terminate(process["pid"])
+
+    def _await(self, has_come: Callable[[], bool]) -> None:
+        until = time.monotonic() + _LAST_WORDS_S
+        while not has_come() and time.monotonic() < until:
+            time.sleep(0.05)
 
 
 class _Lines(Printer):  # type: ignore[misc]  # honcho has no types

@@ -154,6 +154,35 @@ def test_who_serves_needs_no_photo_to_be_shown_with(tmp_path: Path) -> None:
     assert "--data-binary @PHOTO http://127.0.0.1:8123/predict" in told
 
 
+def test_prefects_server_ends_when_the_worker_has_told_it_all(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    code = (
+        "import signal, sys, time, pathlib\n"
+        "def end(*_):\n"
+        "    time.sleep(float(sys.argv[2]))\n"
+        f"    with open({str(said)!r}, 'a') as file: print(sys.argv[1], file=file)\n"
+        "    sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, end)\n"
+        "print('sleeping', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    (tmp_path / "part.py").write_text(code)
+    parts = {"prefect": 0, "worker": 1, "server": 0}
+    lines = [f"{name}: exec {sys.executable} {tmp_path}/part.py {name} {s}\n" for name, s in parts.items()]
+    (tmp_path / "Procfile").write_text("".join(lines))
+    command = [sys.executable, "-c", TERMINAL, tmp_path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as started:
+        assert started.stdout is not None
+        asleep = 0
+        while asleep < len(parts):
+            asleep += "sleeping" in started.stdout.readline()
+        started.send_signal(signal.SIGINT)
+        rest = started.stdout.read()
+        assert started.wait(20) == 0
+    assert said.read_text().split() == ["server", "worker", "prefect"]
+    assert "SIGKILL" not in rest
+
+
 def test_what_is_left_of_a_killed_stack_is_ended_by_the_next_one(tmp_path: Path) -> None:
     (tmp_path / "Procfile").write_text("sleeper: exec sleep 60\n")
     command = [sys.executable, "-c", TERMINAL, tmp_path]
