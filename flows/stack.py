@@ -351,7 +351,7 @@ def _holder(port: int) -> str:
 
 def _carries(process: psutil.Process, mark: str) -> bool:
     try:
-        is_pythons_helper = any("multiprocessing.resource_tracker" in word for word in process.cmdline())
-        return bool(process.environ().get(MARK) == mark) and not is_pythons_helper
+        is_marked = process.environ().get(MARK) == mark
+        return is_marked and not any("multiprocessing.resource_tracker" in word for word in process.cmdline())
     except (psutil.Error, OSError):
         return False

@@ -41,6 +41,7 @@ T = TypeVar("T")
 Photo = Path | str | bytes | Image.Image | NDArray[np.uint8]
 
 _Response = httpx.Response | httpx.TransportError
+_Told = dict[str, Any]  # Any: JSON's values
 
 # Waits double from the first to the last, each by chance between a half and the whole of it, so that
 # many clients that were refused together do not come back together.
@@ -132,7 +133,7 @@ class Client:
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.close()
 
-    def _asked(self, path: str, read: Callable[[dict[str, Any]], T], **body: Any) -> T:  # Any: JSON
+    def _asked(self, path: str, read: Callable[[_Told], T], **body: Any) -> T:  # Any: httpx's own
         waits = _waits(self._attempts)
         while True:
             outcome: _Response
@@ -192,7 +193,7 @@ class AsyncClient:
         """Close the connections."""
         await self._http.aclose()
 
-    async def _asked(self, path: str, read: Callable[[dict[str, Any]], T], **body: Any) -> T:  # Any: JSON
+    async def _asked(self, path: str, read: Callable[[_Told], T], **body: Any) -> T:  # Any: httpx's own
         waits = _waits(self._attempts)
         while True:
             outcome: _Response
@@ -307,8 +308,8 @@ def _wait_s(outcome: _Response, waits: Iterator[float]) -> float | None:
     return wait_s + min(float(asked), _LONGEST_WAIT_S) if wait_s and asked.isdecimal() else wait_s
 
 
-def _understood(response: _Response, url: str, path: str, read: Callable[[dict[str, Any]], T]) -> T:
-    """The answer in a response, or what went wrong as one of our errors."""  # Any: JSON
+def _understood(response: _Response, url: str, path: str, read: Callable[[_Told], T]) -> T:
+    """The answer in a response, or what went wrong as one of our errors."""
     if isinstance(response, httpx.TransportError):
         if isinstance(response, httpx.UnsupportedProtocol):
             raise UnreachableError(f"{url} is no address of a server; one starts with http://") from response
@@ -342,7 +343,7 @@ def _understood(response: _Response, url: str, path: str, read: Callable[[dict[s
     raise (kind or ServerError)(detail)
 
 
-def _prediction(value: dict[str, Any]) -> Prediction:  # Any: JSON
+def _prediction(value: _Told) -> Prediction:
     model = value["model"]
     names = ("id", "label", "probability", "probabilities", "abstained", "reason")
     return Prediction(
@@ -350,5 +351,5 @@ def _prediction(value: dict[str, Any]) -> Prediction:  # Any: JSON
     )
 
 
-def _nothing(_: dict[str, Any]) -> None:  # Any: JSON
+def _nothing(_: _Told) -> None:
     """An answer that says only that it was done."""

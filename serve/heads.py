@@ -41,7 +41,7 @@ class LimitedHeads(HttpToolsProtocol):
         self._has_ended = False  # a request in this read
         self._is_refused = False  # a head; whatever is read behind it means nothing
         self._is_in_head = True
-        self._is_between = False  # one request and the next
+        self._is_in_body = False
         self._timer: asyncio.TimerHandle | None = None
         self._offered_at: int | None = None  # where in this read the head with an offer ends
 
@@ -69,7 +69,7 @@ class LimitedHeads(HttpToolsProtocol):
             self._offered_at = None
             super().data_received(data)
         # An empty line, which begins no request (RFC 9112, section 2.2), is no way to stay for ever.
-        self._is_in_head |= was_idle and self._is_between and not self._has_ended
+        self._is_in_head |= was_idle and not (self._is_in_body or self._has_ended)
         self._began_behind = self._is_in_head and (self._began_behind or self._has_ended)
         if self._has_ended or not self._is_in_head:
             self._head_bytes = 0
@@ -85,7 +85,7 @@ class LimitedHeads(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A head begins."""
-        self._is_in_head, self._is_between = True, False
+        self._is_in_head = True
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -95,7 +95,7 @@ class LimitedHeads(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """A head is whole."""
-        self._is_in_head = False
+        self._is_in_head, self._is_in_body = False, True
         self._unread_bytes = 0
         if self._is_refused or self.parser.should_upgrade():
             return
@@ -116,7 +116,7 @@ class LimitedHeads(HttpToolsProtocol):
         """A body is whole."""
         if self.parser.should_upgrade():
             return
-        self._has_ended = self._is_between = True
+        self._has_ended, self._is_in_body = True, False
         if not self._is_refused:
             self.end()
 

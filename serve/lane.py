@@ -93,7 +93,6 @@ class Lane(LimitedHeads):
         self._live = live if is_plain else None
         self._errands = {} if live is None else errands.errands(live.registry.name)
         self._upload_s = _UPLOAD_S if live is None else live.settings.upload_timeout_s
-        self._is_in_body = False
         self._late_body: asyncio.TimerHandle | None = None  # of a call that was answered before it was whole
         self._waits_for_whole = False
         # Whether the connection ends after a request that went the long way. Not before its body was read:
@@ -136,7 +135,6 @@ class Lane(LimitedHeads):
 
     def begin(self) -> None:
         """A head is whole: take the short way, refuse at once, or leave it to ASGI."""
-        self._is_in_body = True
         with self._outlet.lock:  # an answer that its thread is sending is complete by then
             live = self._live
             found = None if live is None else self._errand(live)
@@ -167,7 +165,6 @@ class Lane(LimitedHeads):
 
     def end(self) -> None:
         """A body is whole: its call goes into the queue."""
-        self._is_in_body = False
         self._stop_waiting()
         call, is_answered = self._call(), self._is_answered()
         if call is None:

@@ -149,7 +149,7 @@ def test_as_many_files_may_be_open_as_the_system_lets_us() -> None:
     take_descriptors()
     now, still = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert still == most
-    assert now == most or now >= 10_240
+    assert now == most or (most == resource.RLIM_INFINITY and now >= 10_240)
 
 
 def test_where_an_unlimited_number_of_files_is_refused_many_are_taken(
