@@ -27,24 +27,23 @@ class Afterwards:
         self._timer: asyncio.TimerHandle | None = None
 
     def expect(self, loop: asyncio.AbstractEventLoop) -> None:
-        """From the loop: one job more is to be looked for."""
+        """From the loop: look for jobs, until as many `forget` as were expected."""
         self._expected += 1
         if self._timer is None:
             self._timer = loop.call_later(_EVERY_S, self._look, loop)
 
     def leave(self, job: Callable[[], None]) -> None:
-        """From a thread: what was expected."""
+        """From a thread: a job."""
         self._left.append(job)  # a single C call, so no lock
 
     def forget(self) -> None:
-        """From the loop: what was expected is not to come."""
+        """From the loop: what was expected came, or is not to come."""
         self._expected -= 1
 
     def do(self) -> None:
         """From the loop: all that was left so far."""
         while self._left:
             job = self._left.popleft()
-            self._expected -= 1
             try:
                 job()
             # the others' turn comes all the same

@@ -116,6 +116,8 @@ def _others(settings: Settings, name: str) -> str:
 async def _expire(engine: Engine) -> None:
     while True:
         await asyncio.sleep(_EXPIRE_EVERY_S)
+        engine.look()
+        engine.drop_left()
         engine.expire()
 
 

@@ -15,11 +15,12 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from queue import SimpleQueue
+from socket import socket
 from typing import Final, Generic, TypeVar
 
 from pawloop.errors import NoModelError, OverloadedError
 from serve.loading import Serving
+from serve.porch import Porch, left, porch
 from serve.spread import Spread
 
 T = TypeVar("T")
@@ -41,14 +42,18 @@ class Done(Generic[T]):
 
 
 class Job(ABC, Generic[T]):
-    """One piece of work in the queue. deadline, queued_at: on the clock of `time.monotonic`."""
+    """One piece of work in the queue. deadline, queued_at: on the clock of `time.monotonic`.
 
-    __slots__ = ("deadline", "queued_at", "work")
+    work: what to do, on a thread. at: the socket of a client that the event loop would not see leave.
+    """
 
-    def __init__(self, work: Callable[[Serving], T], deadline: float) -> None:
-        self.work = work
+    __slots__ = ("at", "deadline", "queued_at")
+    work: Callable[[Serving], T]
+
+    def __init__(self, deadline: float, at: socket | None = None) -> None:
         self.deadline = deadline
         self.queued_at = 0.0
+        self.at = at
 
     @abstractmethod
     def settle(self, outcome: Done[T] | BaseException) -> None:
@@ -59,15 +64,30 @@ class Job(ABC, Generic[T]):
         """Learn that nobody will work on it; called by whoever dropped it."""
 
 
+class Caller(Job[T]):
+    """A job that comes by a socket, again and again. wait_s: how long it may wait and take, each time.
+
+    It is dropped where it would find no place in the queue.
+    """
+
+    __slots__ = ("wait_s",)
+    at: socket
+
+    def __init__(self, at: socket, wait_s: float) -> None:
+        super().__init__(0.0, at)
+        self.wait_s = wait_s
+
+
 class Awaited(Job[T]):
     """A job with the future of its answer."""
 
-    __slots__ = ("future", "loop")
+    __slots__ = ("future", "loop", "work")
 
     def __init__(
         self, work: Callable[[Serving], T], deadline: float, loop: asyncio.AbstractEventLoop
     ) -> None:
-        super().__init__(work, deadline)
+        super().__init__(deadline)
+        self.work = work
         self.loop = loop
         self.future: asyncio.Future[Done[T]] = loop.create_future()
 
@@ -102,10 +122,10 @@ class Engine:
         self._spread: Spread | None = None
         self.lack = NO_MODEL  # why there is no model, while there is none
         self._waiting: deque[Job[object]] = deque()
-        # Idle threads, each asleep at a bell of its own. The one that worked last is woken first, since its
-        # stack and its core are still warm. All of it is single C calls, so no lock is held in Python.
-        self._idle: list[int] = []
-        self._bells: list[SimpleQueue[None]] = [SimpleQueue() for _ in range(threads)]
+        # Where idle threads sleep. All of this is single C calls, so no lock is held in Python.
+        self._porch: Porch[Caller[object]] = porch()
+        self._idle: set[int] = set()
+        self._called: set[Caller[object]] = set()
         self._is_stopping = False
         self._running: set[int] = set()
         self._threads = [
@@ -141,6 +161,16 @@ class Engine:
     def running(self) -> int:
         """Jobs that a thread works on."""
         return len(self._running)
+
+    @property
+    def called(self) -> int:
+        """Jobs that came by a socket, and wait or are worked on."""
+        return len(self._called)
+
+    @property
+    def watches(self) -> bool:
+        """Whether jobs may come by a socket on this system."""
+        return self._porch.watches
 
     @property
     def is_idle(self) -> bool:
@@ -182,6 +212,22 @@ class Engine:
         self._waiting.append(job)  # type: ignore[arg-type]  # a Job[T] among the Job[object]
         self._wake_one()
 
+    def expect(self, caller: Caller[T]) -> None:
+        """Queue a job, as `put`, once something can be read from its socket."""
+        self._porch.expect(caller.at, caller)  # type: ignore[arg-type]  # as in put
+
+    def take_back(self, caller: Caller[T]) -> bool:
+        """Expect a job no longer; False when it has come already."""
+        return self._porch.take_back(caller.at)
+
+    def forget(self, at: socket) -> None:
+        """A socket is about to be closed."""
+        self._porch.forget(at)
+
+    def look(self) -> None:
+        """Queue what came by sockets while all threads were at work for long."""
+        self._queue(self._porch.look())
+
     def is_waiting(self, job: Job[T]) -> bool:
         """Whether no thread has taken the job yet."""
         return job in self._waiting
@@ -192,8 +238,15 @@ class Engine:
             self._waiting.remove(job)  # type: ignore[arg-type]  # as in submit
         except ValueError:
             return False
+        self._called.discard(job)
         job.dropped()
         return True
+
+    def drop_left(self) -> None:
+        """Drop jobs whose clients left, where the event loop does not see it."""
+        jobs = {job.at.fileno(): job for job in list(self._waiting) if job.at is not None}
+        for number in left(jobs) if jobs else ():
+            self.drop(jobs[number])
 
     def expire(self) -> None:
         """Tell jobs that their deadline passed while all threads had others."""
@@ -209,13 +262,15 @@ class Engine:
     def stop(self, timeout_s: float = 10.0) -> None:
         """Finish what is queued, then end the threads."""
         self._is_stopping = True
-        for bell in self._bells:
-            bell.put(None)
+        for _ in self._threads:
+            self._porch.ring()
         until = time.monotonic() + timeout_s
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
         if self._spread is not None:
             self._spread.close(max(0.0, until - time.monotonic()))
+        if not any(thread.is_alive() for thread in self._threads):
+            self._porch.close()
 
     def _model(self) -> Spread:
         spread = self._spread
@@ -224,14 +279,28 @@ class Engine:
         return spread
 
     def _wake_one(self) -> None:
-        try:
-            number = self._idle.pop()
-        except IndexError:  # whoever is at work looks for the next job by itself
-            return
-        self._bells[number].put(None)
+        if self._idle:  # else, whoever is at work looks for the next job by itself
+            self._porch.ring()
+
+    def _queue(self, callers: list[Caller[object]], taken: int = 0) -> None:
+        """taken: how many jobs the thread that found them is about to take by itself."""
+        now = time.monotonic()
+        for caller in callers:
+            caller.queued_at, caller.deadline = now, now + caller.wait_s
+            self._called.add(caller)
+            try:
+                self.admit(caller.deadline)
+            except OverloadedError:
+                self._called.discard(caller)
+                caller.dropped()
+            else:
+                self._waiting.append(caller)
+        for _ in range(min(len(callers), len(self._waiting) - taken)):
+            self._wake_one()
 
     def _work(self, number: int) -> None:
         while True:
+            self._queue(self._porch.look(), taken=1)
             try:
                 job = self._waiting.popleft()
             except IndexError:
@@ -245,12 +314,14 @@ class Engine:
             del job  # or an idle thread would keep its last photo and model alive
 
     def _sleep(self, number: int) -> None:
-        self._idle.append(number)
-        if self._waiting:  # it came when this thread had looked already and was not idle yet
-            self._wake_one()
-        self._bells[number].get()
+        self._idle.add(number)
+        # It may have come when this thread had looked already and was not idle yet.
+        came = [] if self._waiting else self._porch.sleep()
+        self._idle.discard(number)
+        self._queue(came, taken=1)
 
     def _settle(self, job: Job[object], outcome: Done[object] | BaseException) -> None:
+        self._called.discard(job)  # before it is expected again
         try:
             job.settle(outcome)
         # whoever works on the others must go on

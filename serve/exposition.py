@@ -42,7 +42,7 @@ class _Numbers:
         ):
             yield _histogram(f"pawloop_{name}_seconds", about, seconds)
         for name, about, value in (
-            ("requests_in_flight", "HTTP requests being answered.", counts.in_flight),
+            ("requests_in_flight", "HTTP requests being answered.", live.in_flight),
             ("queue_photos", "Photos that wait for a thread.", live.engine.waiting),
             ("busy_threads", "Inference threads at work.", live.engine.running),
             ("threads", "Inference threads.", live.engine.thread_count),

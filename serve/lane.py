@@ -12,15 +12,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import socket
 import time
 from functools import partial
 from typing import Any, Final
 
 from pawloop.errors import OverloadedError
 from serve import asking, errands, problems, uploads, wire
-from serve.engine import Done, Job
+from serve.engine import Done
 from serve.errands import Errand
 from serve.heads import LimitedHeads
+from serve.lane_call import Call, nothing
+from serve.lent import Head, Lent
 from serve.outlet import Outlet
 from serve.state import Live
 
@@ -29,58 +32,8 @@ log = logging.getLogger(__name__)
 _TIMEOUT: Final = asking.TIMEOUT_HEADER.encode()
 _LONG_WAY: Final = frozenset({b"origin", b"expect", b"upgrade", b"transfer-encoding", b"content-encoding"})
 _WHOLE_BYTES: Final = 1 << 20  # bodies up to here wake their route once, when they are whole
+_QUIET_S: Final = 0.5  # without a call, after which a connection that was lent goes home
 _UPLOAD_S: Final = 30.0  # where no settings say it
-
-
-class Call(Job[object]):
-    """One call on the short way. It stands where uvicorn has its cycle of request and response.
-
-    The first four are what uvicorn's protocol reads and sets of that. wait_s: how long its client waits, once
-    its body is whole. came: bytes of a body that is not. may_be_sent: whether the thread that answers may
-    send the answer by itself. rest: what of it the thread could not send.
-    """
-
-    __slots__ = (
-        "body", "body_timer", "came", "disconnected", "errand", "is_asked", "is_whole", "keep_alive", "lane",
-        "may_be_sent", "message_event", "pieces", "response_complete", "rest", "wait_s",
-    )  # fmt: skip
-
-    def __init__(self, lane: Lane, errand: Errand[object], wait_s: float, keep_alive: bool) -> None:
-        super().__init__(_nothing, time.monotonic() + wait_s)
-        self.wait_s = wait_s
-        self.response_complete = False
-        self.disconnected = False
-        self.keep_alive = keep_alive
-        self.message_event = _NOBODY_WAITS
-        self.lane, self.errand = lane, errand
-        self.is_whole = self.is_asked = self.may_be_sent = False
-        self.pieces: list[bytes] = []
-        self.came = 0
-        self.body = self.rest = b""
-        self.body_timer: asyncio.TimerHandle | None = None
-
-    def settle(self, outcome: Done[object] | BaseException) -> None:
-        """On the thread: send the answer, or let the event loop do it."""
-        lane = self.lane
-        try:
-            if self.may_be_sent and isinstance(outcome, Done) and lane.send(self, outcome):
-                return
-        # whatever it is, the client learns of it from the loop
-        except Exception as error:
-            outcome = error
-        try:
-            lane.loop.call_soon_threadsafe(lane.answer, self, outcome)
-        except RuntimeError:
-            log.debug("the event loop ended before its answer came")
-
-    def dropped(self) -> None:
-        """Its client left."""
-        self.lane.give_up(self)
-
-    def stop_timer(self) -> None:
-        """The body is whole, or nobody sends it any more."""
-        if self.body_timer is not None:
-            self.body_timer.cancel()
 
 
 class Lane(LimitedHeads):
@@ -99,11 +52,18 @@ class Lane(LimitedHeads):
         # a client that is still sending when it is reset never reads its answer.
         self._closes = False
         self._outlet = Outlet()
+        self._read = b""  # of this read, where it begins with a head
+        self._head: Head | None = None  # of the latest call, where that came whole in one read
+        self._lent: Lent | None = None
         self.resumed = 0  # how often the client had read so much that more could be written
 
     def connection_lost(self, exc: Exception | None) -> None:
         """A client left: what it asked for and no thread has taken is dropped."""
-        self._outlet.close()
+        lent = self._lent
+        if lent is not None and self._live is not None:
+            self._end_lending()
+            self._live.engine.drop(lent)
+        self._outlet.close(self._forget_socket)
         self._stop_waiting()
         call = self._call()
         super().connection_lost(exc)
@@ -121,12 +81,24 @@ class Lane(LimitedHeads):
 
     def shutdown(self) -> None:
         """The server stops: a thread that is sending is waited for, so that it knows, or we know of it."""
+        lent = self._lent
+        if lent is not None and self._live is not None:
+            with self._outlet.lock:
+                lent.keep_alive = False
+                is_home = self._live.engine.take_back(lent)
+            if is_home:
+                self.come_home(lent, b"")
+                return
+            if self._is_answered():  # a thread is about to read the next call, and leaves it to the loop
+                return
         with self._outlet.lock:
             super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         """Bytes came; a body that is not whole after them gets its time limit."""
+        self._read = b"" if self._is_in_body or self._head_bytes else data
         super().data_received(data)
+        self._read = b""
         call = self._call()
         if call is not None and not call.is_whole and call.body_timer is None and self._live is not None:
             call.body_timer = self.loop.call_later(self._upload_s, self._give_up_body, call, self._upload_s)
@@ -179,30 +151,33 @@ class Lane(LimitedHeads):
         if is_answered and not self.cycle.keep_alive:
             self.transport.close()
         elif is_answered and not self.transport.is_closing():  # its body undid the wait for the next one
-            self._unset_keepalive_if_required()
-            wait_s = self.timeout_keep_alive
-            self.timeout_keep_alive_task = self.loop.call_later(wait_s, self.timeout_keep_alive_handler)
+            self._await_next()
 
     def send(self, call: Call, done: Done[object]) -> bool:
         """From the thread that answered: send it; False when the event loop must do that."""
         assert self._live is not None
         answer = self._whole(call, 200, *call.errand.told(done.value))
         with self._outlet.lock:
+            lent = self._lent
             is_free = self._outlet.is_open and not self.pipeline and not self.transport.is_closing()
-            if not is_free or not call.keep_alive:
+            if not is_free or not call.keep_alive or not (lent is None or lent.keep_alive):
+                return False
+            if lent is not None and lent.is_left():
+                call.disconnected = True
                 return False
             call.rest = self._outlet.send(answer)
             if call.rest:
                 return False
             call.response_complete = True
-        self._live.afterwards.leave(partial(self._finish, call, done))
+            self._live.afterwards.leave(partial(self._finish, call, done))
+            if lent is not None:
+                self._live.engine.expect(lent)
         return True
 
     def answer(self, call: Call, outcome: Done[object] | BaseException) -> None:
         """From the loop: what a thread did not send."""
         assert self._live is not None
-        if call.may_be_sent:
-            self._live.afterwards.forget()
+        self._unsent(call)
         if not isinstance(outcome, Done):
             self._fail(call, outcome)
             return
@@ -220,10 +195,73 @@ class Lane(LimitedHeads):
 
     def give_up(self, call: Call) -> None:
         """From the loop: nobody will work on a call, since its client left."""
-        assert self._live is not None
-        if call.may_be_sent:
-            self._live.afterwards.forget()
+        self._unsent(call)
         self._end(call, problems.CLIENT_GONE)
+
+    def taken(self, lent: Lent, body: bytes) -> Call:
+        """From a thread that read a call by itself."""
+        call = Call(self, lent.errand, lent.wait_s, lent.keep_alive)
+        call.body = body
+        call.is_whole = call.is_asked = call.may_be_sent = call.is_lent = True
+        self.cycle = call  # type: ignore[assignment]  # as in begin
+        return call
+
+    def come_home(self, lent: Lent, read: bytes) -> None:
+        """From the loop: it reads this connection again. read: what a thread has read and not answered."""
+        if self._lent is not lent:  # it was lost since
+            return
+        self._end_lending()
+        if self.transport.is_closing():
+            return
+        read = read or (b"" if lent.keep_alive else lent.pending())
+        if read:
+            self.data_received(read)
+        else:
+            self._await_next(since=lent.quiet_since)
+        if not lent.keep_alive:
+            self.shutdown()
+
+    def _lend(self, lent: Lent) -> None:
+        assert self._live is not None
+        self._live.afterwards.expect(self.loop)
+        self.transport.pause_reading()
+        self.loop.call_later(_QUIET_S, self._look_after, lent)
+
+    def _look_after(self, lent: Lent) -> None:
+        if self._lent is not lent or self._live is None:
+            return
+        is_quiet = time.monotonic() - lent.quiet_since >= _QUIET_S
+        if is_quiet and self._live.engine.take_back(lent):
+            self.come_home(lent, b"")
+        else:
+            self.loop.call_later(_QUIET_S, self._look_after, lent)
+
+    def _end_lending(self) -> None:
+        assert self._live is not None
+        self._lent = self._head = None
+        self._live.afterwards.forget()
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def _unsent(self, call: Call) -> None:
+        """A thread has not sent the answer of a call."""
+        assert self._live is not None
+        if call.may_be_sent and not call.is_lent:
+            self._live.afterwards.forget()
+        if self._lent is not None:
+            call.keep_alive &= self._lent.keep_alive
+            self._end_lending()
+
+    def _forget_socket(self, at: socket.socket) -> None:
+        assert self._live is not None
+        self._live.engine.forget(at)
+
+    def _await_next(self, since: float | None = None) -> None:
+        """since: when it became idle, on the clock of `time.monotonic`; None is now."""
+        self._unset_keepalive_if_required()
+        past_s = 0.0 if since is None else time.monotonic() - since
+        wait_s = max(0.0, self.timeout_keep_alive - past_s)
+        self.timeout_keep_alive_task = self.loop.call_later(wait_s, self.timeout_keep_alive_handler)
 
     def _announced(self) -> float:
         """Bytes of the body that the head announces; infinite where it announces none."""
@@ -292,14 +330,29 @@ class Lane(LimitedHeads):
             # A challenger follows while a thread is idle, and afterwards may be too late for that.
             is_alone = self._live.shadow.number is None
             call.may_be_sent = call.keep_alive and is_alone and self._outlet.open(self.transport)
+            self._lent = lent = self._offered(call)
+            call.at = None if lent is None else lent.at
             self._live.engine.put(call)
         # as the long way's outermost layer does: any error gets its document, a surprise its traceback
         except Exception as error:
+            self._lent = self._head = None
             self._fail(call, error)
             return
         call.is_asked = True
         if call.may_be_sent:
             self._live.afterwards.expect(self.loop)
+        if lent is not None:
+            self._lend(lent)
+
+    def _offered(self, call: Call) -> Lent | None:
+        """The connection, to be lent to the threads from this call on: the second with the same head."""
+        assert self._live is not None
+        before, self._head = self._head, None
+        if call.may_be_sent and self._live.engine.watches:
+            self._head = Head.of(self._read)
+        if self._head is None or self._head != before:
+            return None
+        return Lent(self, self._live, call, self._head, self._outlet.socket)
 
     def _go_the_long_way(self, call: Call) -> None:
         """A call turns out to ask for more, now that its body is here: ASGI gets it as if it came now."""
@@ -313,9 +366,12 @@ class Lane(LimitedHeads):
 
     def _finish(self, call: Call, done: Done[object]) -> None:
         """After a thread has sent an answer."""
+        assert self._live is not None
+        if not call.is_lent:
+            self._live.afterwards.forget()
         self._note(call, done)
         self._forget(call, 200)
-        if self._call() is call:
+        if self._call() is call and self._lent is None:
             self.on_response_complete()
         else:  # the next request came first
             self.server_state.total_requests += 1
@@ -357,9 +413,10 @@ class Lane(LimitedHeads):
         assert self._live is not None
         self._count_off(call)
         # An idle connection keeps its call, which must not keep a photo or a model that was replaced.
-        call.pieces, call.body, call.rest, call.work = [], b"", b"", _nothing
+        call.pieces, call.body, call.rest, call.work = [], b"", b"", nothing
         del call.lane  # or the two would wait for the garbage collector
-        self._live.metrics.in_flight -= 1
+        if not call.is_lent:
+            self._live.metrics.in_flight -= 1
         self._live.metrics.count(call.errand.route, "POST", status)
 
     def _give_up_body(self, call: Call, limit_s: float) -> None:
@@ -367,15 +424,3 @@ class Lane(LimitedHeads):
             self._fail(call, uploads.too_slow(limit_s))
         if not self.transport.is_closing():
             self.transport.close()
-
-
-def _nothing(_: object) -> object:
-    raise RuntimeError("nobody asked")
-
-
-class _Nobody:
-    def set(self) -> None:
-        """Nobody waits for this."""
-
-
-_NOBODY_WAITS: Final = _Nobody()

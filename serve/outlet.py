@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from collections.abc import Callable
 
 
 class Outlet:
@@ -29,12 +30,22 @@ class Outlet:
                 return False
         return True
 
-    def close(self) -> None:
-        """From the loop: the connection is lost. Waits for a thread that is sending."""
+    def close(self, forget: Callable[[socket.socket], None]) -> None:
+        """From the loop: the connection is lost. Waits for a thread that is sending.
+
+        forget: called before, with the descriptor that is to be closed.
+        """
         with self.lock:
             if self._socket is not None:
+                forget(self._socket)
                 self._socket.close()
                 self._socket = None
+
+    @property
+    def socket(self) -> socket.socket:
+        """The descriptor, once it is open."""
+        assert self._socket is not None
+        return self._socket
 
     @property
     def is_open(self) -> bool:

@@ -44,6 +44,11 @@ class Live:
     arriving: Arriving
     listed: dict[int, tuple[object, Any]] = field(default_factory=dict)  # Any: of `serve.models`
 
+    @property
+    def in_flight(self) -> int:
+        """Requests being answered: those that the event loop read, and those that threads did."""
+        return self.metrics.in_flight + self.engine.called
+
     @cached_property
     def default_wait_ms(self) -> bytes:
         """How long a call may take that does not say it, as it would say it."""

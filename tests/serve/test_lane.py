@@ -219,8 +219,8 @@ class Narrow:
             raise BlockingIOError
         return self._own.send(content[: self._room])
 
-    def close(self) -> None:
-        self._own.close()
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._own, name)
 
 
 @pytest.mark.parametrize("room", [0, 1, 100])
