@@ -15,7 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from pawloop.settings import Settings
-from serve.engine import Done, Engine
+from serve.engine import Engine
+from serve.jobs import Done
 from serve.loading import Serving
 
 T = TypeVar("T")

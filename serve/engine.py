@@ -11,14 +11,13 @@ import asyncio
 import logging
 import threading
 import time
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from socket import socket
-from typing import Final, Generic, TypeVar
+from typing import Final, TypeVar
 
 from pawloop.errors import NoModelError, OverloadedError
+from serve.jobs import Awaited, Caller, Done, Job
 from serve.loading import Serving
 from serve.porch import Porch, left, porch
 from serve.spread import Spread
@@ -30,85 +29,6 @@ NO_MODEL: Final = "no model yet, run a retrain"
 _MEMORY: Final = 0.05  # weight of the newest job in the moving average of their cost
 _FIRST_GUESS_S: Final = 0.01  # of a job's cost, before any was measured
 _CLOSE_S: Final = 10.0  # at most, for what a model that goes was about to open
-
-
-@dataclass(frozen=True, slots=True)
-class Done(Generic[T]):
-    """What a job returned, and the seconds that it waited and worked."""
-
-    value: T
-    waited_s: float
-    worked_s: float
-
-
-class Job(ABC, Generic[T]):
-    """One piece of work in the queue. deadline, queued_at: on the clock of `time.monotonic`.
-
-    work: what to do, on a thread. at: the socket of a client that the event loop would not see leave.
-    """
-
-    __slots__ = ("at", "deadline", "queued_at")
-    work: Callable[[Serving], T]
-
-    def __init__(self, deadline: float, at: socket | None = None) -> None:
-        self.deadline = deadline
-        self.queued_at = 0.0
-        self.at = at
-
-    @abstractmethod
-    def settle(self, outcome: Done[T] | BaseException) -> None:
-        """Take what came of it; called on the thread that worked, or on the one that saw it expire."""
-
-    @abstractmethod
-    def dropped(self) -> None:
-        """Learn that nobody will work on it; called by whoever dropped it."""
-
-
-class Caller(Job[T]):
-    """A job that comes by a socket, again and again. wait_s: how long it may wait and take, each time.
-
-    It is dropped where it would find no place in the queue.
-    """
-
-    __slots__ = ("wait_s",)
-    at: socket
-
-    def __init__(self, at: socket, wait_s: float) -> None:
-        super().__init__(0.0, at)
-        self.wait_s = wait_s
-
-
-class Awaited(Job[T]):
-    """A job with the future of its answer."""
-
-    __slots__ = ("future", "loop", "work")
-
-    def __init__(
-        self, work: Callable[[Serving], T], deadline: float, loop: asyncio.AbstractEventLoop
-    ) -> None:
-        super().__init__(deadline)
-        self.work = work
-        self.loop = loop
-        self.future: asyncio.Future[Done[T]] = loop.create_future()
-
-    def settle(self, outcome: Done[T] | BaseException) -> None:
-        """Resolve the future, on its loop."""
-        try:
-            self.loop.call_soon_threadsafe(self._resolve, outcome)
-        except RuntimeError:
-            log.debug("the event loop ended before its answer came")
-
-    def dropped(self) -> None:
-        """Cancel the future."""
-        self.future.cancel()
-
-    def _resolve(self, outcome: Done[T] | BaseException) -> None:
-        if self.future.done():  # a client that left cancelled it
-            return
-        if isinstance(outcome, BaseException):
-            self.future.set_exception(outcome)
-        else:
-            self.future.set_result(outcome)
 
 
 class Engine:

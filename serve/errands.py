@@ -17,7 +17,7 @@ import numpy as np
 from pawloop.settings import Settings
 from serve import infer, tensors, uploads
 from serve.answer import Answer, answer
-from serve.engine import Done
+from serve.jobs import Done
 from serve.loading import Serving
 from serve.state import Live
 

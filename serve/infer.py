@@ -24,7 +24,7 @@ from starlette.responses import Response
 from pawloop.decision import decide
 from serve import asking, calls, problems, state, tensors, uploads
 from serve.answer import Answer, examined
-from serve.engine import Done
+from serve.jobs import Done
 from serve.loading import Serving
 from serve.routes import Bare
 from serve.tensors import Tensor

@@ -19,11 +19,10 @@ from typing import Any, Final
 
 from pawloop.errors import OverloadedError
 from serve import asking, errands, problems, uploads, wire
-from serve.engine import Done
 from serve.errands import Errand
 from serve.heads import LimitedHeads
+from serve.jobs import Done
 from serve.lane_call import Call, nothing
-from serve.lent import Head, Lent
 from serve.outlet import Outlet
 from serve.state import Live
 
@@ -32,7 +31,6 @@ log = logging.getLogger(__name__)
 _TIMEOUT: Final = asking.TIMEOUT_HEADER.encode()
 _LONG_WAY: Final = frozenset({b"origin", b"expect", b"upgrade", b"transfer-encoding", b"content-encoding"})
 _WHOLE_BYTES: Final = 1 << 20  # bodies up to here wake their route once, when they are whole
-_QUIET_S: Final = 0.5  # without a call, after which a connection that was lent goes home
 _UPLOAD_S: Final = 30.0  # where no settings say it
 
 
@@ -52,17 +50,10 @@ class Lane(LimitedHeads):
         # a client that is still sending when it is reset never reads its answer.
         self._closes = False
         self._outlet = Outlet()
-        self._read = b""  # of this read, where it begins with a head
-        self._head: Head | None = None  # of the latest call, where that came whole in one read
-        self._lent: Lent | None = None
         self.resumed = 0  # how often the client had read so much that more could be written
 
     def connection_lost(self, exc: Exception | None) -> None:
         """A client left: what it asked for and no thread has taken is dropped."""
-        lent = self._lent
-        if lent is not None and self._live is not None:
-            self._end_lending()
-            self._live.engine.drop(lent)
         self._outlet.close(self._forget_socket)
         self._stop_waiting()
         call = self._call()
@@ -81,24 +72,12 @@ class Lane(LimitedHeads):
 
     def shutdown(self) -> None:
         """The server stops: a thread that is sending is waited for, so that it knows, or we know of it."""
-        lent = self._lent
-        if lent is not None and self._live is not None:
-            with self._outlet.lock:
-                lent.keep_alive = False
-                is_home = self._live.engine.take_back(lent)
-            if is_home:
-                self.come_home(lent, b"")
-                return
-            if self._is_answered():  # a thread is about to read the next call, and leaves it to the loop
-                return
         with self._outlet.lock:
             super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         """Bytes came; a body that is not whole after them gets its time limit."""
-        self._read = b"" if self._is_in_body or self._head_bytes else data
         super().data_received(data)
-        self._read = b""
         call = self._call()
         if call is not None and not call.is_whole and call.body_timer is None and self._live is not None:
             call.body_timer = self.loop.call_later(self._upload_s, self._give_up_body, call, self._upload_s)
@@ -158,20 +137,14 @@ class Lane(LimitedHeads):
         assert self._live is not None
         answer = self._whole(call, 200, *call.errand.told(done.value))
         with self._outlet.lock:
-            lent = self._lent
-            is_free = self._outlet.is_open and not self.pipeline and not self.transport.is_closing()
-            if not is_free or not call.keep_alive or not (lent is None or lent.keep_alive):
-                return False
-            if lent is not None and lent.is_left():
-                call.disconnected = True
+            if not self._may_send(call):
                 return False
             call.rest = self._outlet.send(answer)
             if call.rest:
                 return False
             call.response_complete = True
             self._live.afterwards.leave(partial(self._finish, call, done))
-            if lent is not None:
-                self._live.engine.expect(lent)
+            self._sent()
         return True
 
     def answer(self, call: Call, outcome: Done[object] | BaseException) -> None:
@@ -198,59 +171,29 @@ class Lane(LimitedHeads):
         self._unsent(call)
         self._end(call, problems.CLIENT_GONE)
 
-    def taken(self, lent: Lent, body: bytes) -> Call:
-        """From a thread that read a call by itself."""
-        call = Call(self, lent.errand, lent.wait_s, lent.keep_alive)
-        call.body = body
-        call.is_whole = call.is_asked = call.may_be_sent = call.is_lent = True
-        self.cycle = call  # type: ignore[assignment]  # as in begin
-        return call
+    @property
+    def _is_home(self) -> bool:
+        """Whether the event loop reads this connection."""
+        return True
 
-    def come_home(self, lent: Lent, read: bytes) -> None:
-        """From the loop: it reads this connection again. read: what a thread has read and not answered."""
-        if self._lent is not lent:  # it was lost since
-            return
-        self._end_lending()
-        if self.transport.is_closing():
-            return
-        read = read or (b"" if lent.keep_alive else lent.pending())
-        if read:
-            self.data_received(read)
-        else:
-            self._await_next(since=lent.quiet_since)
-        if not lent.keep_alive:
-            self.shutdown()
-
-    def _lend(self, lent: Lent) -> None:
+    def _put(self, call: Call) -> None:
+        """Queue a call. Raises as the engine does."""
         assert self._live is not None
-        self._live.afterwards.expect(self.loop)
-        self.transport.pause_reading()
-        self.loop.call_later(_QUIET_S, self._look_after, lent)
+        self._live.engine.put(call)
 
-    def _look_after(self, lent: Lent) -> None:
-        if self._lent is not lent or self._live is None:
-            return
-        is_quiet = time.monotonic() - lent.quiet_since >= _QUIET_S
-        if is_quiet and self._live.engine.take_back(lent):
-            self.come_home(lent, b"")
-        else:
-            self.loop.call_later(_QUIET_S, self._look_after, lent)
+    def _may_send(self, call: Call) -> bool:
+        """From the thread that answered, with the outlet's lock: whether it is for it to send."""
+        is_free = self._outlet.is_open and not self.pipeline and not self.transport.is_closing()
+        return is_free and call.keep_alive
 
-    def _end_lending(self) -> None:
-        assert self._live is not None
-        self._lent = self._head = None
-        self._live.afterwards.forget()
-        if not self.transport.is_closing():
-            self.transport.resume_reading()
+    def _sent(self) -> None:
+        """Likewise, after it has sent."""
 
     def _unsent(self, call: Call) -> None:
         """A thread has not sent the answer of a call."""
         assert self._live is not None
         if call.may_be_sent and not call.is_lent:
             self._live.afterwards.forget()
-        if self._lent is not None:
-            call.keep_alive &= self._lent.keep_alive
-            self._end_lending()
 
     def _forget_socket(self, at: socket.socket) -> None:
         assert self._live is not None
@@ -330,29 +273,14 @@ class Lane(LimitedHeads):
             # A challenger follows while a thread is idle, and afterwards may be too late for that.
             is_alone = self._live.shadow.number is None
             call.may_be_sent = call.keep_alive and is_alone and self._outlet.open(self.transport)
-            self._lent = lent = self._offered(call)
-            call.at = None if lent is None else lent.at
-            self._live.engine.put(call)
+            self._put(call)
         # as the long way's outermost layer does: any error gets its document, a surprise its traceback
         except Exception as error:
-            self._lent = self._head = None
             self._fail(call, error)
             return
         call.is_asked = True
         if call.may_be_sent:
             self._live.afterwards.expect(self.loop)
-        if lent is not None:
-            self._lend(lent)
-
-    def _offered(self, call: Call) -> Lent | None:
-        """The connection, to be lent to the threads from this call on: the second with the same head."""
-        assert self._live is not None
-        before, self._head = self._head, None
-        if call.may_be_sent and self._live.engine.watches:
-            self._head = Head.of(self._read)
-        if self._head is None or self._head != before:
-            return None
-        return Lent(self, self._live, call, self._head, self._outlet.socket)
 
     def _go_the_long_way(self, call: Call) -> None:
         """A call turns out to ask for more, now that its body is here: ASGI gets it as if it came now."""
@@ -371,7 +299,7 @@ class Lane(LimitedHeads):
             self._live.afterwards.forget()
         self._note(call, done)
         self._forget(call, 200)
-        if self._call() is call and self._lent is None:
+        if self._call() is call and self._is_home:
             self.on_response_complete()
         else:  # the next request came first
             self.server_state.total_requests += 1

@@ -11,8 +11,8 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from serve.engine import Done, Job
 from serve.errands import Errand
+from serve.jobs import Done, Job
 
 if TYPE_CHECKING:
     from serve.lane import Lane

@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pawloop.errors import OverloadedError
-from serve.engine import Caller, Done
 from serve.errands import Errand
+from serve.jobs import Caller, Done
 from serve.loading import Serving
 from serve.state import Live
 
 if TYPE_CHECKING:
-    from serve.lane import Lane
     from serve.lane_call import Call
+    from serve.lending import LendingLane
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class Lent(Caller[object]):
         "_call", "_head", "_headers", "_lane", "_live", "_read", "errand", "keep_alive", "quiet_since",
     )  # fmt: skip
 
-    def __init__(self, lane: Lane, live: Live, call: Call, head: Head, at: socket.socket) -> None:
+    def __init__(self, lane: LendingLane, live: Live, call: Call, head: Head, at: socket.socket) -> None:
         """call: the latest that came by it, with that head. at: the connection's socket for threads."""
         super().__init__(at, call.wait_s)
         self._live = live

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve import problems, state
 from serve.answer import Answer
-from serve.engine import Done
+from serve.jobs import Done
 from serve.loading import Serving
 from serve.routes import Bare
 

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from pawloop.errors import PhotoError
 from serve import asking, calls, problems, state, uploads
 from serve.answer import Answer, answer
-from serve.engine import Done
+from serve.jobs import Done
 from serve.routes import Bare
 from serve.state import Live
 

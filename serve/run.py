@@ -73,14 +73,14 @@ def _serve(
     import uvicorn  # these take as long to import as the model to load, so both go on at once
 
     from serve.app import create_app
-    from serve.lane import Lane
+    from serve.lending import LendingLane
     from serve.unread import Server
 
     app = create_app(settings, head_start)
     config = uvicorn.Config(
         calls.Logged(app) if settings.access_log else app,
         root_path=root_path,
-        http=Lane,
+        http=LendingLane,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
         ws="none",
         lifespan="on",

@@ -16,7 +16,8 @@ from typing import Final
 
 from pawloop.errors import OverloadedError
 from serve.answer import Answer, answer
-from serve.engine import Done, Engine
+from serve.engine import Engine
+from serve.jobs import Done
 from serve.loading import Serving
 from serve.recorder import Recorder
 

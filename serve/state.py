@@ -15,7 +15,8 @@ from pawloop.registry import Registry
 from pawloop.settings import Settings
 from serve.afterwards import Afterwards
 from serve.answer import Answer
-from serve.engine import Done, Engine
+from serve.engine import Engine
+from serve.jobs import Done
 from serve.recorder import Recorder
 from serve.shadow import Shadow
 from serve.uploads import Arriving

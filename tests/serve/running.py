@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 
 from pawloop.settings import Settings
 from serve.app import create_app
-from serve.lane import Lane
+from serve.lending import LendingLane
 from serve.run import listen
 from serve.state import Live
 from serve.unread import UNREAD_S, Server
@@ -63,7 +63,7 @@ def running(
     """Start a server, and stop it gracefully at the end. around: what is put around the application."""
     app = create_app(configured)
     config = uvicorn.Config(
-        around(app), log_level="error", access_log=False, lifespan="on", loop="uvloop", http=Lane
+        around(app), log_level="error", access_log=False, lifespan="on", loop="uvloop", http=LendingLane
     )
     server = Server(config, unread_s)
     listener = listen("127.0.0.1", 0)

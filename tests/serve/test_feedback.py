@@ -21,7 +21,7 @@ from pawloop.settings import Settings
 from serve import kept
 from serve import recorder as recording
 from serve.answer import Answer, new_id
-from serve.engine import Job
+from serve.jobs import Job
 from serve.kept import KeptPhotos
 from serve.loading import load
 from serve.recorder import Recorder

@@ -19,7 +19,7 @@ import pytest
 from pawloop.journal import Journal
 from pawloop.registry import Registry
 from serve.answer import Answer, answer
-from serve.lane import Lane
+from serve.lending import LendingLane
 from serve.lent import Head
 from serve.porch import Porch, WatchingPorch
 from tests import published
@@ -52,10 +52,10 @@ def is_lent(server: Running, connection: socket.socket) -> bool:
     return lane(server, connection)._lent is not None
 
 
-def lane(server: Running, connection: socket.socket) -> Lane:
+def lane(server: Running, connection: socket.socket) -> LendingLane:
     mine = connection.getsockname()
     [found] = [one for one in server.server.server_state.connections if one.client == mine]
-    assert isinstance(found, Lane)
+    assert isinstance(found, LendingLane)
     return found
 
 
