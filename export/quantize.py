@@ -1,7 +1,8 @@
 """int8: a core graph with quantised activations (u8) and weights (s8, per channel), and its front.
 
 Static, QDQ, by onnxruntime's own quantiser. Where the plain way answers too unlike float32, it tries weights
-that no sum overflows, then other ranges, then blocks to leave in float, by what each does to the output.
+that no sum overflows behind an entry in float, then other ranges, then more blocks to leave in float, by what
+each does to the output.
 Knows graphs and calibration pixels; whether the result may serve is judged on validation photos like
 everything else.
 """
@@ -52,8 +53,8 @@ def quantised(core: ModelProto, images: NDArray[np.uint8], architecture: Archite
     images: [N, S, S, 3].
     All operators are quantised where that answers as float32 does within `TOLERANCE`: with the convolutions
     alone, what is saved in them is lost again in conversions between them. Where it does not, weights
-    that no sum overflows and other ways to take the ranges are tried, and then the blocks that harm most stay
-    in float; the closest found is given.
+    that no sum overflows, behind an entry in float, and other ways to take the ranges are tried, and then the
+    blocks that harm most stay in float; the closest found is given.
     """
     zero_point = front.zero_point(architecture)
     pixels = np.ascontiguousarray(images.astype(np.float32).transpose(0, 3, 1, 2)) - zero_point
@@ -65,7 +66,9 @@ def quantised(core: ModelProto, images: NDArray[np.uint8], architecture: Archite
 
 @dataclass(frozen=True)
 class _Way:
-    """fitting: with scales for the weights that keep sums of two products within 16 bits."""
+    """fitting: for processors without VNNI, with scales for the weights that keep sums of two products within
+    16 bits, and all before the first expansion in float. There its few channels gain no time in int8.
+    """
 
     method: CalibrationMethod = CalibrationMethod.MinMax
     fitting: bool = False
@@ -92,6 +95,7 @@ class _Search:
         self._wanted = _outputs(model, pixels[:_COMPARED])  # [K, D]
         self._names = [node.name for node in model.graph.node]
         self._fitting = _fitting_scales(model)
+        self._entry = self._names[: _first_expansion(model)]
         # So that a byte stays itself, whatever the photos' darkest and brightest ones are.
         self._byte = {"scale": np.ones((), np.float32), "zero_point": zero_point}
         self._until = time.monotonic() + _SEARCH_S
@@ -141,6 +145,7 @@ class _Search:
         overrides: dict[str, list[dict[str, Any]]] = {front.PIXELS: [self._byte]}  # Any: onnxruntime's words
         if way.fitting:
             overrides |= self._fitting
+            in_float = sorted({*self._entry, *in_float})
         out = self._prepared.with_name("int8")
         quantize_static(
             self._prepared,
@@ -198,6 +203,17 @@ def _fitting_scales(model: ModelProto) -> dict[str, list[dict[str, Any]]]:  # An
                 for scale in _largest_sums(weight) / np.float32(127)
             ]
     return scales
+
+
+def _first_expansion(model: ModelProto) -> int:
+    """Where among the nodes the first pointwise convolution stands that widens; 0 where there is none."""
+    shapes = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    for number, node in enumerate(model.graph.node):
+        if node.op_type == "Conv":
+            outputs, inputs, *kernel = shapes[node.input[1]]  # inputs of a group: 1 where it is depthwise
+            if 1 < inputs < outputs and kernel == [1, 1]:
+                return number
+    return 0
 
 
 def _largest_sums(weight: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -144,13 +144,21 @@ def test_padding_becomes_part_of_the_convolutions(backbone: Backbone, tmp_path: 
 
 
 @pytest.mark.parametrize("backbone", ["mobilenet_v2", "efficientnet_lite0"])
-def test_int8_works_on_bytes_from_the_photo_to_the_embedding(backbone: Backbone, tmp_path: Path) -> None:
+@pytest.mark.parametrize("overflows", [False, True])
+def test_int8_works_on_bytes_from_the_photo_or_the_first_expansion_to_the_embedding(
+    backbone: Backbone, overflows: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = iter([1.0, 0.0] if overflows else [0.0])  # whatever this processor is
+    monkeypatch.setattr("export.quantize._distance", lambda *_: next(told))
     made, architecture = network(backbone), ARCHITECTURES[backbone]
     graph = quantised(graphs.core(made, SIZE), self_test_images(SIZE), architecture)
     graphs.save(graph, tmp_path / "int8.onnx")
     found = operators(tmp_path / "int8.onnx", tmp_path)
-    assert {"QuantizeLinear", "Pad", "Conv", "Add"}.isdisjoint(found)
-    assert found["DequantizeLinear"] <= 2  # the embedding's
+    assert {"Pad", "Add"}.isdisjoint(found)
+    assert found["Conv"] + found["FusedConv"] == (3 if overflows else 0)
+    assert found["QuantizeLinear"] == (1 if overflows else 0)
+    assert found["QLinearConv"] >= 46
+    assert found["DequantizeLinear"] <= 2 + overflows  # the embedding's, and the photo's
 
 
 def test_a_file_is_made_of_what_it_needs_alone(tmp_path: Path) -> None:
