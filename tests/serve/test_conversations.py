@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from tests import published
 from tests.serve.running import Running, until
 from tests.serve.test_lane import asked, posted
+from tests.serve.test_lent import HEALTH
 
 CONVERSATIONS = 60
 CLIENTS = 4
-HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 PHOTOS = {b"cat": published.photo("red"), b"dog": published.photo("blue")}
 
 
