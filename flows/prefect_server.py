@@ -6,7 +6,8 @@ have a shell command run. Knows Origin, Host and how Prefect's server is started
 
 from __future__ import annotations
 
-from typing import Final
+import contextlib
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -16,6 +17,9 @@ from starlette.websockets import WebSocketClose
 
 from pawloop import settings
 from pawloop.hosts import is_known, listed, name_in
+
+if TYPE_CHECKING:
+    import uvicorn
 
 HOST: Final = "127.0.0.1"
 _REFUSAL: Final = "pages of other sites may not call this server; a proxy's name goes into PAWLOOP_HOSTS\n"
@@ -56,15 +60,18 @@ def _same(origin: str, host: str) -> bool:
         return False
 
 
-def serve() -> None:
-    """Run it until it is told to stop. Raises SettingsError as `settings.load` does."""
+def config(*, is_passing: bool = False) -> uvicorn.Config:
+    """What uvicorn needs to serve it; a passing one has no UI and runs no schedules.
+
+    Raises SettingsError as `settings.load` does.
+    """
     import uvicorn
     from prefect.server.api.server import create_app
     from prefect.settings import get_current_settings
 
     found, theirs = settings.load(), get_current_settings().server
-    uvicorn.run(
-        OwnPages(create_app(final=True), listed(found.hosts)),
+    return uvicorn.Config(
+        OwnPages(create_app(ephemeral=is_passing, final=True), listed(found.hosts)),
         host=HOST,
         port=found.prefect_port,
         timeout_keep_alive=theirs.api.keepalive_timeout,
@@ -72,6 +79,14 @@ def serve() -> None:
         ws_ping_timeout=theirs.api.websocket_ping_timeout,
         log_level=theirs.logging_level.lower(),
     )
+
+
+def serve() -> None:
+    """Run it until it is told to stop. Raises SettingsError as `settings.load` does."""
+    import uvicorn
+
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config()).run()
 
 
 if __name__ == "__main__":

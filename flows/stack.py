@@ -6,18 +6,16 @@ Knows processes, ports and Prefect's administration. Knows nothing about what a 
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import errno
 import hashlib
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
 import uuid
 import zoneinfo
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,28 +102,12 @@ def prefect_answers(url: str) -> bool:
         return False
 
 
-def start_passing_server() -> None:
-    """Start Prefect's temporary server, which ends with this process, where Ctrl-C does not reach it.
-
-    A run that is stopped has to tell it so; without it Prefect's client would try for minutes.
-    """
-    context = contextvars.copy_context()  # has Prefect's settings
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(context.run, _start_deaf_server).result()
-
-
-def _start_deaf_server() -> None:
-    from prefect.server.api.server import SubprocessASGIServer
-
-    if hasattr(signal, "pthread_sigmask"):  # of this thread, and what it starts inherits
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    SubprocessASGIServer().start()
-
-
-def wait_for_prefect(url: str, timeout_s: float = 90.0) -> None:
-    """Return when the Prefect server answers. Raises ServerError when it does not in time."""
+def wait_for_prefect(url: str, timeout_s: float = 90.0, lives: Callable[[], bool] = lambda: True) -> None:
+    """Return when the Prefect server answers. Raises ServerError when it does not in time, or has ended."""
     deadline = time.monotonic() + timeout_s
     while not prefect_answers(url):
+        if not lives():
+            raise ServerError(f"{url}: the Prefect server ended before it answered")
         if time.monotonic() > deadline:
             raise ServerError(f"{url}: the Prefect server does not answer after {timeout_s:.0f} s")
         time.sleep(0.2)

@@ -43,7 +43,6 @@ app.add_typer(data, name="data", no_args_is_help=True)
 app.add_typer(experiments, name="experiments", no_args_is_help=True)
 
 _ASKED_WRONGLY = (ProblemFileError, SettingsError, SourceError)
-_PASSING_SERVER_S = 120  # Prefect gives its own server 20 s, which a busy machine needs for its imports alone
 
 
 def main() -> None:
@@ -228,16 +227,20 @@ def doctor(problem: ProblemName = None, as_json: Json = False) -> None:
 def _beside_prefect(settings: machine.Settings) -> Iterator[None]:
     """Let a flow run in this process, seen by the Prefect server, or by a passing one where none is up."""
     machine.require_store(settings.store)
-    from flows import stack
+    from flows import passing_server, stack
 
     found = running.beside(settings)
-    url = os.environ.get("PREFECT_API_URL") or stack.api_url(found)
-    is_up = stack.prefect_answers(url)
+    usual = os.environ.get("PREFECT_API_URL") or stack.api_url(found)
+    is_up = stack.prefect_answers(usual)
     os.environ |= {k: v for k, v in stack.environment(found).items() if k not in ("PATH", stack.MARK)}
-    os.environ["PREFECT_API_URL"] = url
     if found is settings:  # who answers at the usual address then follows another store
         os.environ["PAWLOOP_SERVER_URL"] = settings.server_url
-    with _interrupts_as_such(), contextlib.nullcontext() if is_up else _passing_server():
+    if is_up:
+        os.environ["PREFECT_API_URL"] = usual
+    else:
+        os.environ["PREFECT_API_URL"] = passing_server.start(found.store)
+        os.environ["PREFECT_UI_URL"] = ""  # it has none
+    with _interrupts_as_such():
         yield
 
 
@@ -263,32 +266,6 @@ def _interrupts_as_such() -> Iterator[None]:
         raise
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-@contextlib.contextmanager
-def _passing_server() -> Iterator[None]:
-    from prefect.settings import (
-        PREFECT_API_URL,
-        PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
-        PREFECT_SERVER_CORS_ALLOWED_ORIGINS,
-        PREFECT_SERVER_CSRF_PROTECTION_ENABLED,
-        PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
-        temporary_settings,
-    )
-
-    from flows import stack
-
-    passing = {
-        PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True,
-        PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: _PASSING_SERVER_S,
-        # It has no pages, and other sites' must not leave work in its database for the next `make up`.
-        PREFECT_SERVER_CORS_ALLOWED_ORIGINS: "http://127.0.0.1",
-        PREFECT_SERVER_CSRF_PROTECTION_ENABLED: True,
-    }
-    # No address at all: with an empty one Prefect sends events to nowhere, with an error each.
-    with temporary_settings(passing, restore_defaults=[PREFECT_API_URL]):
-        stack.start_passing_server()
-        yield
 
 
 def _leave_known_errors_to_main(interrupts: Sequence[int]) -> None:
