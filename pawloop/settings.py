@@ -25,6 +25,7 @@ from pawloop.paths import expanded
 
 PREFIX = "PAWLOOP_"
 _FILE = ".env"
+_USUAL_PORTS = {"http": ":80", "https": ":443"}
 _PILLOWS_PIXELS = 178_956_970  # of an image past which Pillow opens none, whatever it is asked
 
 
@@ -93,6 +94,11 @@ class Settings(BaseSettings):
         description="Names under which pages reach this server through a proxy, comma separated; others than "
         "this machine's are refused where anybody on it may call without a key.",
     )
+    origins: str = Field(
+        "",
+        description="Origins of other sites' pages that may call this server, such as https://app.example, "
+        "comma separated; * is any.",
+    )
     admin_token: str = Field("", description="Token for calls that change the server's state.")
     open: bool = Field(False, description="1 allows an address other than loopback without API keys.")
     access_log: bool = Field(False, description="1 writes a line of JSON a call to stdout.")
@@ -117,6 +123,11 @@ class Settings(BaseSettings):
         if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0):
             raise ValueError("must be an address such as http://127.0.0.1:8000")
         return url.rstrip("/")
+
+    @field_validator("origins")
+    @classmethod
+    def _as_browsers_send_them(cls, listed: str) -> str:
+        return ",".join(origin_of(one) for one in _parts(listed))
 
     @field_validator("journal")
     @classmethod
@@ -150,7 +161,12 @@ class Settings(BaseSettings):
     @property
     def allowed_places(self) -> tuple[str, ...]:
         """The folders and addresses that a run's `source` may name or lie below."""
-        return tuple(place.strip() for place in self.allowed_sources.split(",") if place.strip())
+        return _parts(self.allowed_sources)
+
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        """The origins of other sites' pages that may call, as browsers send them; `*` is any."""
+        return _parts(self.origins)
 
     @property
     def journal_url(self) -> str | Path | None:
@@ -158,6 +174,25 @@ class Settings(BaseSettings):
         if self.journal == "off":
             return None
         return self.journal or self.store.resolve() / "state" / "journal.db"
+
+
+def _parts(listed: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in listed.split(",") if part.strip())
+
+
+def origin_of(address: str) -> str:
+    """An address as browsers name the pages that lie there: in small letters, without a port that is usual.
+
+    `*` stays. Raises ValueError for what names more or less than an origin (RFC 6454, section 6.2).
+    """
+    if address == "*":
+        return address
+    parts = urlsplit(address.lower().rstrip("/"))
+    origin = f"{parts.scheme}://{parts.netloc}"
+    is_one = parts.scheme and parts.hostname and parts.port != 0 and parts.geturl() == origin
+    if not is_one or "@" in origin or not origin.isascii():
+        raise ValueError("must be origins such as https://app.example:8443, comma separated, or *")
+    return origin.removesuffix(_USUAL_PORTS.get(parts.scheme, ""))
 
 
 def load() -> Settings:

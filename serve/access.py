@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fastapi import Request
+from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -110,19 +111,23 @@ class SameOrigin:
     """Middleware: 403 for calls that change or cost something, made by another site's page.
 
     hosts: names that this server has besides its addresses; None believes any (see `pawloop.hosts`).
+    origins: of other sites' pages that may; `*` is any.
     """
 
-    def __init__(self, app: ASGIApp, hosts: frozenset[str] | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, hosts: frozenset[str] | None = None, origins: frozenset[str] = frozenset()
+    ) -> None:
         self.app = app
         self._hosts = hosts
+        self._origins = {origin.encode() for origin in origins}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the call through, or answer it."""
         if scope["type"] == "http" and scope["method"] not in _READING and self._is_foreign(scope):
             refusal = HTTPException(
                 403,
-                "pages of other sites may not call this server; a proxy in front must pass Host on, and "
-                "PAWLOOP_HOSTS name it",
+                "pages of other sites may not call this server, but for those that PAWLOOP_ORIGINS names; "
+                "a proxy in front must pass Host on, and PAWLOOP_HOSTS name it",
             )
             await problems.response(refusal, scope)(scope, receive, send)
             return
@@ -137,9 +142,25 @@ class SameOrigin:
                 host = value
         if not origin:
             return False  # not a browser, or a browser of old that sends none for its own page
+        if not self._origins.isdisjoint((origin, b"*")):
+            return False
         if origin.partition(b"://")[2].lower() != host.lower():
             return True
         return self._hosts is not None and not is_known(host.decode("latin-1"), self._hosts)
+
+
+def share(app: Starlette, origins: tuple[str, ...]) -> None:
+    """Let pages of these origins read what they are answered (CORS, fetch.spec.whatwg.org); no cookies."""
+    from starlette.middleware.cors import CORSMiddleware  # few servers need it
+
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=origins,
+        allow_methods=("GET", "HEAD", "POST"),
+        allow_headers=("*",),
+        allow_private_network=True,
+        expose_headers=("*",),
+    )
 
 
 def hosts(settings: Settings) -> frozenset[str] | None:

@@ -61,9 +61,13 @@ def create_app(settings: Settings, head_start: HeadStart | None = None) -> FastA
     for router in routers:
         app.include_router(router)
     app.add_middleware(Bodiless)
-    app.add_middleware(access.SameOrigin, hosts=access.hosts(settings))
+    app.add_middleware(
+        access.SameOrigin, hosts=access.hosts(settings), origins=frozenset(settings.allowed_origins)
+    )
     if settings.api_keys:
         app.add_middleware(access.Keys, names=access.read_keys(settings.api_keys))
+    if settings.allowed_origins:  # around the keys, since a browser asks first whether it may show one
+        access.share(app, settings.allowed_origins)
     app.add_middleware(metrics.Counted, routes=[route for router in routers for route in router.routes])
     return app
 

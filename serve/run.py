@@ -109,6 +109,7 @@ def require_startable(settings: Settings, *, is_local: bool = False) -> None:
     """
     if not is_local:
         refuse_open_door(settings)
+    refuse_any_page(settings)
     if settings.provider != "auto":
         require_provider(settings.provider)
 
@@ -130,6 +131,16 @@ def refuse_open_door(settings: Settings) -> None:
         f"PAWLOOP_HOST={settings.host} lets other machines call this server without a key; set "
         "PAWLOOP_API_KEYS to a file of keys, or PAWLOOP_OPEN=1 if that is meant, or PAWLOOP_HOST=127.0.0.1"
     )
+
+
+def refuse_any_page(settings: Settings) -> None:
+    """Raise ServerError when every page that somebody opens here could call without a key, unmeant."""
+    if "*" in settings.allowed_origins and not settings.api_keys and not settings.open:
+        raise ServerError(
+            "PAWLOOP_ORIGINS=* lets every page that is opened on this machine call this server without a "
+            "key; name the pages' origins, or set PAWLOOP_API_KEYS to a file of keys, or PAWLOOP_OPEN=1 if "
+            "that is meant"
+        )
 
 
 def take_descriptors() -> None:

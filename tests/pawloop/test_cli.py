@@ -398,6 +398,7 @@ def test_doctor_names_what_keeps_the_server_from_starting(shell: Shell) -> None:
     for wrong, told in (
         ({"PAWLOOP_API_KEYS": "/nowhere/keys"}, "/nowhere/keys"),
         ({"PAWLOOP_HOST": "0.0.0.0"}, "PAWLOOP_OPEN=1"),
+        ({"PAWLOOP_ORIGINS": "*"}, "every page"),
         ({"PAWLOOP_STORE": str(shell.problem)}, "is a file, not a folder"),
     ):
         before, shell.environment = shell.environment, shell.environment | wrong

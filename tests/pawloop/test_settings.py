@@ -1,4 +1,4 @@
-"""What the machine gives a process, as its control groups tell it."""
+"""What the machine decides: cores as control groups tell them, and settings of a form of their own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pawloop import settings
+from pawloop.errors import SettingsError
 
 
 def machine(folder: Path, groups: str, **files: str) -> Path:
@@ -45,3 +46,29 @@ def test_the_smallest_quota_on_the_way_to_the_root_counts(
 
 def test_a_machine_without_control_groups_has_no_quota(tmp_path: Path) -> None:
     assert settings._cgroup_quota(tmp_path) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("given", "origins"),
+    [
+        ("", ()),
+        ("https://App.example/ ,http://b.example:80", ("https://app.example", "http://b.example")),
+        ("https://a.example:8443,https://b.example:443", ("https://a.example:8443", "https://b.example")),
+        ("http://[::1]:3000", ("http://[::1]:3000",)),
+        ("chrome-extension://abc", ("chrome-extension://abc",)),
+        ("*", ("*",)),
+    ],
+)
+def test_origins_are_taken_as_browsers_send_them(given: str, origins: tuple[str, ...]) -> None:
+    assert settings.Settings(_env_file=None, origins=given).allowed_origins == origins
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["app.example", "null", "https://", "https://a.example/app", "https://me@a.example", "https://a.example?b",
+     "https://*.example:x", "http://[", "https://a.example:0", "https://bär.example", "a.example, *"],
+)  # fmt: skip
+def test_what_is_no_origin_is_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAWLOOP_ORIGINS", given)
+    with pytest.raises(SettingsError, match="PAWLOOP_ORIGINS"):
+        settings.load()

@@ -46,6 +46,37 @@ def test_a_page_of_another_site_may_not_call(tmp_path: Path) -> None:
         assert "access-control-allow-origin" not in own.headers
 
 
+def test_a_page_that_is_named_may_ask_and_read_the_answer(tmp_path: Path) -> None:
+    published.champion(tmp_path / "store")
+    keys = tmp_path / "keys"
+    keys.write_text(f"minka:{hashlib.sha256(b'open sesame').hexdigest()}\n")
+    named = settings(tmp_path, api_keys=keys, origins="https://App.example/, http://two.example:80")
+    asks = {"access-control-request-method": "POST", "access-control-request-headers": "x-api-key"}
+    with running(named) as server, server.client() as client:
+        for origin in ("https://app.example", "http://two.example"):
+            page = {"origin": origin}
+            asked = client.options("/predict", headers=page | asks)
+            assert asked.status_code == 200
+            assert "x-api-key" in asked.headers["access-control-allow-headers"]
+            shown = page | {"x-api-key": "open sesame"}
+            for headers, content, status in [(shown, RED, 200), (shown, b"no photo", 400), (page, RED, 401)]:
+                answer = client.post("/predict", content=content, headers=headers)
+                assert answer.status_code == status
+                assert answer.headers["access-control-allow-origin"] == origin
+        foreign = {"origin": "https://evil.example"}
+        assert "access-control-allow-origin" not in client.options("/predict", headers=foreign | asks).headers
+        refused = client.post("/predict", content=RED, headers=foreign | {"x-api-key": "open sesame"})
+        assert refused.status_code == 403
+
+
+def test_any_page_may_ask_where_that_is_meant(tmp_path: Path) -> None:
+    published.champion(tmp_path / "store")
+    with running(settings(tmp_path, open=True, origins="*")) as server, server.client() as client:
+        answer = client.post("/predict", content=RED, headers={"origin": "https://any.example"})
+        assert answer.status_code == 200
+        assert answer.headers["access-control-allow-origin"] == "*"
+
+
 def test_a_page_whose_name_was_pointed_here_may_not_call(tmp_path: Path) -> None:
     published.champion(tmp_path / "store")
     with (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import shutil
 from collections.abc import Iterator
@@ -155,3 +156,18 @@ def test_a_folder_is_told_apart_from_a_server_that_is_gone(page: Page, journaled
     expect(page.locator("#trouble")).to_have_text(
         "This is no file that can be read; choose photos, not a folder."
     )
+
+
+def test_a_page_of_another_site_asks_where_it_is_named(page: Page, tmp_path: Path) -> None:
+    published.champion(tmp_path / "store")
+    ask = """async ([url, photo]) => {
+        const headers = {"content-type": "image/png", "x-request-timeout-ms": "5000"};
+        const body = Uint8Array.from(atob(photo), (letter) => letter.charCodeAt(0));
+        try { return (await (await fetch(`${url}/predict`, {method: "POST", headers, body})).json()).label; }
+        catch (error) { return error.name; }
+    }"""
+    with running(settings(tmp_path)) as site:
+        page.goto(f"{site.url}/healthz")
+        for origins, told in ((site.url, "cat"), ("https://other.example", "TypeError")):
+            with running(settings(tmp_path, origins=origins)) as server:
+                assert page.evaluate(ask, [server.url, base64.b64encode(RED).decode()]) == told
