@@ -45,7 +45,7 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 _HEIC_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _ORIENTATION_TAG = 0x0112
-_STRIP_ROWS: Final = 64  # whole pictures of numbers in 64 bits would take a gigabyte
+_STRIP_ROWS: Final = 64  # at a time: whole pictures in 64 bits, or in three layers, would take a gigabyte
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -248,16 +248,21 @@ def _turn(photo: Image.Image) -> Image.Transpose | None:
 def _flattened(photo: Image.Image) -> Image.Image:
     """The photo in a mode that resampling treats rightly: no palette, no alpha, no 16 bits."""
     if photo.mode in ("RGB", "L", "CMYK", "YCbCr"):
-        if "transparency" not in photo.info:
-            return photo
-        photo = photo.convert("RGBA")
+        return _on_paper(photo) if "transparency" in photo.info else photo
     if photo.mode.startswith("I") or photo.mode == "F":
         return _eight_bits(photo)
     if photo.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in photo.info:
-        photo = photo if photo.mode == "RGBA" else photo.convert("RGBA")
-        paper = Image.new("RGBA", photo.size, "white")  # what a browser shows behind it
-        return Image.alpha_composite(paper, photo).convert("RGB")
+        return _on_paper(photo)
     return photo.convert("RGB")
+
+
+def _on_paper(photo: Image.Image) -> Image.Image:
+    flat = Image.new("RGB", photo.size)
+    for top in range(0, photo.height, _STRIP_ROWS):
+        strip = photo.crop((0, top, photo.width, min(top + _STRIP_ROWS, photo.height))).convert("RGBA")
+        paper = Image.new("RGBA", strip.size, "white")  # what a browser shows behind it
+        flat.paste(Image.alpha_composite(paper, strip).convert("RGB"), (0, top))
+    return flat
 
 
 def _eight_bits(photo: Image.Image) -> Image.Image:

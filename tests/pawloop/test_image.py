@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import tracemalloc
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,3 +68,44 @@ def test_a_large_picture_of_numbers_is_not_copied_in_doubles() -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 5 * side * side
+
+
+def translucent(side: int) -> Image.Image:
+    """Noise in RGBA; as high as no whole number of strips."""
+    noise = np.random.default_rng(0).integers(0, 256, (side + 7, side, 4), np.uint8)
+    return Image.fromarray(noise)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L", "RGB"])
+def test_what_shines_through_a_picture_is_white(mode: str) -> None:
+    picture = translucent(135)
+    key: dict[str, Any] = {  # Any: what Pillow takes for a transparent colour
+        "P": {"transparency": bytes(range(256))},
+        "L": {"transparency": picture.convert("L").getpixel((0, 0))},
+        "RGB": {"transparency": picture.convert("RGB").getpixel((0, 0))},
+    }.get(mode, {})
+    file = io.BytesIO()
+    (picture if mode == "RGBA" else picture.convert(mode)).save(file, "PNG", **key)
+    whole = Image.open(io.BytesIO(file.getvalue())).convert("RGBA")
+    paper = Image.new("RGBA", whole.size, "white")
+    opaque = encoded(Image.alpha_composite(paper, whole).convert("RGB"))
+    assert (decode(file.getvalue(), Resize(64)) == decode(opaque, Resize(64))).all()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is told by /proc")
+def test_a_large_translucent_picture_is_not_kept_three_times(tmp_path: Path) -> None:
+    side = 3000
+    Image.new("RGBA", (side, side)).save(tmp_path / "large.png")
+    script = """
+import sys
+from pathlib import Path
+from pawloop.image import Resize, decode
+def peak(): return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
+content, before = Path(sys.argv[1]).read_bytes(), peak()
+decode(content, Resize(224))
+print(peak() - before)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "large.png"], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 10 * side * side  # itself and the opaque one, four bytes a pixel each
