@@ -12,9 +12,10 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,7 +30,10 @@ from pawloop.errors import PawloopError, ProblemFileError, SettingsError, Source
 from pawloop.paths import expanded
 from pawloop.registry import Registry, name_of
 from pawloop.sections import LARGEST_SEED
-from pawloop.terminal import Json, ProblemName, bar, line, out, print_json, talk
+from pawloop.terminal import Json, ProblemName, bar, line, out, print_json, table, talk
+
+if TYPE_CHECKING:
+    from tasks.prune import Old
 
 app = typer.Typer(
     name="pawloop",
@@ -201,6 +205,30 @@ def predict(
 
 
 @app.command()
+def prune(
+    days: Annotated[int, typer.Option(help="What is younger stays.", min=1)] = 90,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete old versions that play no part, networks of old runs, and what can be made again.
+
+    Champion, previous, challenger and anchor stay, and a version that somebody rolled back from; so do
+    dataset versions, cards, verdicts, photos and the journal. Without a terminal and --yes it only lists.
+
+    Example: `pawloop prune --days 30`
+    """
+    from tasks import prune as pruning
+
+    store = machine.load().store.resolve()
+    with pruning.undisturbed(store):
+        found = pruning.old(store, datetime.now(UTC) - timedelta(days=days))
+        _list_old(found, as_json)
+        if found and (yes or (sys.stdin.isatty() and typer.confirm("Delete all of it?", err=True))):
+            pruning.remove(store, found)
+            talk.print("Deleted.")
+
+
+@app.command()
 def doctor(problem: ProblemName = None, as_json: Json = False) -> None:
     """Say what is missing, wrong or unreachable, and what to do about it.
 
@@ -295,6 +323,16 @@ def _say_answer(path: Path, answer: dict[str, Any], as_json: bool) -> None:  # A
     else:
         doubt = f"  (ask a person: {answer['reason']})" if answer["abstained"] else ""
         line(f"{path}: {answer['label']} {answer['probability']:.1%}{doubt}")
+
+
+def _list_old(found: Sequence[Old], as_json: bool) -> None:
+    if as_json:
+        print_json([{"kind": one.kind, "name": one.name, "bytes": one.size} for one in found])
+        return
+    rows = [[one.kind, one.name, f"{one.size / 1e6:,.1f}"] for one in found]
+    table(["what", "name", "MB"], rows, "Not needed any more")
+    total = sum(one.size for one in found) / 1e6
+    talk.print(f"{total:,.0f} MB" if found else "nothing is that old", markup=False)
 
 
 def _has_model(problem: str) -> bool:

@@ -27,6 +27,7 @@ from pawloop.errors import DamagedVersionError, ProblemFileError, RegistryError
 
 _HISTORY_KEPT = 1000
 _UNFINISHED = ".publishing"  # lies in a version's folder until its files are there
+_REMOVED = ".removed"
 _ABANDONED_S = 3600.0  # publishing takes seconds
 
 
@@ -67,8 +68,13 @@ class Aliases(BaseModel):
     @property
     def highest(self) -> int:
         """The highest number that was ever champion or has a part; 0 where there is none."""
-        named = [self.champion, self.previous, self.challenger, self.anchor]
-        return max(number or 0 for number in [*named, *(move.champion for move in self.history)])
+        return max([0, *self.parts, *(move.champion or 0 for move in self.history)])
+
+    @property
+    def parts(self) -> frozenset[int]:
+        """The versions that play one."""
+        named = (self.champion, self.previous, self.challenger, self.anchor)
+        return frozenset(number for number in named if number is not None)
 
     def taken_back(self, number: int) -> Move | None:
         """The move by which a person last let a version that was champion give way to an older one."""
@@ -247,11 +253,19 @@ class Registry:
 
     def restore(self, number: int | None, reason: str, *, expected: int) -> Aliases:
         """Put an earlier champion (None: nobody) back in the place of `expected`."""
-        aliases = self.aliases()
-        held = [m.anchor for m in aliases.history if m.champion == expected and m.anchor != expected]
+        aliases, known = self.aliases(), {None, *self.numbers()}
+        held = [
+            m.anchor
+            for m in aliases.history
+            if m.champion == expected and m.anchor != expected and m.anchor in known
+        ]
         # Moves of older files do not tell their anchor.
         gone = {"anchor": (held[-1] if held else None) or number} if aliases.anchor == expected else {}
-        older = [m.before for m in aliases.history if m.champion == number and m.before != expected]
+        older = [
+            m.before
+            for m in aliases.history
+            if m.champion == number and m.before != expected and m.before in known
+        ]
         return self._move(number, reason, expected, {"previous": older[-1] if older else None, **gone})
 
     def rollback(self, reason: str) -> Aliases:
@@ -290,6 +304,15 @@ class Registry:
         path = self.folder / str(number) / "shadow.json"
         durable.write_bytes(path, verdict.model_dump_json(indent=2).encode())
 
+    def remove(self, number: int) -> None:
+        """Delete a version. Raises RegistryError for one that plays a part."""
+        with durable.lock(self.folder / ".aliases.lock", "removing a version", wait=True):
+            if number in self.aliases().parts:
+                raise RegistryError(f"{self.name} version {number} plays a part, so it stays")
+            gone = self.folder / f".{number}{_REMOVED}"
+            (self.folder / str(number)).rename(gone)  # so that nobody meets a part of it
+            shutil.rmtree(gone)
+
     def repair(self) -> None:
         """Write `config.pbtxt`, which is derived from the aliases, where it differs from them."""
         if not self.folder.is_dir():
@@ -314,7 +337,9 @@ class Registry:
             return folder
 
     def _sweep(self) -> None:
-        """Remove what processes left that were killed while they published."""
+        """Remove what processes left that were killed while they published, or removed."""
+        for gone in self.folder.glob(f".*{_REMOVED}"):
+            shutil.rmtree(gone, ignore_errors=True)
         for mark in self.folder.glob(f"*/{_UNFINISHED}"):
             with contextlib.suppress(OSError):
                 if time.time() - mark.stat().st_mtime < _ABANDONED_S:

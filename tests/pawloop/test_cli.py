@@ -167,6 +167,23 @@ def test_a_version_with_a_damaged_note_is_named_and_the_others_are_listed(shell:
     assert done.returncode == 0
 
 
+def test_prune_lists_what_is_old_and_deletes_it_when_it_is_told_to(shell: Shell) -> None:
+    store = shell.folder / "store"
+    published.champion(store)
+    assert "nothing is that old" in shell.run("prune").stderr
+    trained = store / "trained" / "0123"
+    durable.write_bytes(trained / "network.safetensors", b"network")
+    for path in (trained / "network.safetensors", trained):
+        os.utime(path, (1e9, 1e9))
+    assert "trained\t0123" in shell.run("prune").stdout
+    assert json.loads(shell.run("prune", "--json").stdout) == [
+        {"kind": "trained", "name": "0123", "bytes": 7}
+    ]
+    assert trained.exists()
+    assert "Deleted." in shell.run("prune", "--yes").stderr
+    assert not trained.exists()
+
+
 def test_doctor_says_what_is_wrong_and_what_to_do(shell: Shell) -> None:
     done = shell.run("doctor", "--json")
     findings = json.loads(done.stdout)
