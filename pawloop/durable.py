@@ -128,7 +128,8 @@ def content_key(*parts: Any) -> str:  # Any: whatever the json module can write
 def lock(path: Path, purpose: str, *, wait: bool = False) -> Iterator[None]:
     """Hold `path` exclusively for this process; the kernel lets go of it when the process dies.
 
-    purpose: what the holder does, shown to whoever comes second.
+    purpose: what the holder does, shown to whoever comes second; empty writes nothing, as where the disk
+    may be full.
     Raises BusyError at once when another process holds it, unless `wait`, and OSError that names it on a
     full disk, or on one that knows no locks.
     """
@@ -143,7 +144,8 @@ def lock(path: Path, purpose: str, *, wait: bool = False) -> Iterator[None]:
         except OSError as error:
             error.filename = str(path)
             raise
-        _sign(file, path, purpose)
+        if purpose:
+            _sign(file, path, purpose)
         try:
             yield
         finally:

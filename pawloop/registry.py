@@ -306,7 +306,7 @@ class Registry:
 
     def remove(self, number: int) -> None:
         """Delete a version. Raises RegistryError for one that plays a part."""
-        with durable.lock(self.folder / ".aliases.lock", "removing a version", wait=True):
+        with durable.lock(self.folder / ".aliases.lock", "", wait=True):
             if number in self.aliases().parts:
                 raise RegistryError(f"{self.name} version {number} plays a part, so it stays")
             gone = self.folder / f".{number}{_REMOVED}"

@@ -41,10 +41,10 @@ def old(store: Path, before: datetime) -> list[Old]:
 
 @contextlib.contextmanager
 def undisturbed(store: Path) -> Iterator[None]:
-    """Hold off every retrain and search of the store. Raises BusyError where one runs."""
+    """Hold off every retrain and search of the store, on a full disk, too; BusyError where one runs."""
     with contextlib.ExitStack() as held:
         for name in sorted({*names(store), *(path.name for path in (store / "datasets").glob("*/"))}):
-            held.enter_context(durable.lock(store / "locks" / f"{name}.lock", "pruning"))
+            held.enter_context(durable.lock(store / "locks" / f"{name}.lock", ""))
         yield
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -88,6 +89,23 @@ def test_what_can_be_made_again_goes_but_extractors_of_young_features(tmp_path: 
     assert {(one.kind, one.name) for one in found} == {
         ("trained", "a"), ("features", "b"), ("extractors", "b.onnx"),
     }  # fmt: skip
+
+
+def test_a_full_disk_is_no_reason_not_to_prune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        published.champion(tmp_path)
+    published.publish(tmp_path)
+    durable.write_bytes(tmp_path / "trained" / "a" / "network.safetensors", b"bytes")
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with prune.undisturbed(tmp_path):
+        found = prune.old(tmp_path, LATER)
+        prune.remove(tmp_path, found)
+    assert {one.kind for one in found} == {"version", "trained"}
+    assert prune.old(tmp_path, LATER) == []
 
 
 def test_nothing_is_pruned_while_a_retrain_runs(tmp_path: Path) -> None:
