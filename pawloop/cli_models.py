@@ -11,9 +11,10 @@ from typing import Annotated
 import typer
 
 from pawloop import settings as machine
+from pawloop.aliases import Aliases
 from pawloop.errors import DamagedVersionError, RegistryError
 from pawloop.newest import Limit, newest, tell_rest
-from pawloop.registry import Aliases, Registry, Version, name_of
+from pawloop.registry import Registry, Version, name_of
 from pawloop.terminal import Json, ProblemName, out, print_json, table, talk
 
 models = typer.Typer(help="The registry of model versions: who serves, who served, what each is.")

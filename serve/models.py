@@ -11,9 +11,10 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from pawloop import durable
+from pawloop.aliases import Aliases
 from pawloop.card import Card, Precision
 from pawloop.errors import RegistryError
-from pawloop.registry import Aliases, Registry
+from pawloop.registry import Registry
 from pawloop.session import Provider
 from serve import problems, state
 

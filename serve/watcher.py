@@ -17,8 +17,9 @@ from datetime import UTC, datetime
 from typing import Final
 
 from pawloop import durable
+from pawloop.aliases import Aliases
 from pawloop.errors import PawloopError
-from pawloop.registry import Aliases, Registry
+from pawloop.registry import Registry
 from pawloop.settings import Settings
 from serve import memory
 from serve.engine import NO_MODEL, Engine

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pawloop.aliases import Aliases
 from pawloop.decision import Costs, incurred
 from pawloop.errors import DatasetError, PawloopError
 from pawloop.in_service import old_costs
 from pawloop.printable import some_of
 from pawloop.problem import Problem
-from pawloop.registry import Aliases, Registry, Version
+from pawloop.registry import Registry, Version
 from tasks.answer import Answers, load, save
 from tasks.gate import Rival
 from tasks.inputs import Progress
