@@ -220,12 +220,13 @@ def prune(
     from tasks import prune as pruning
 
     store = machine.load().store.resolve()
-    with pruning.undisturbed(store):
-        found = pruning.old(store, datetime.now(UTC) - timedelta(days=days))
-        _list_old(found, as_json)
-        if found and (yes or (sys.stdin.isatty() and typer.confirm("Delete all of it?", err=True))):
-            pruning.remove(store, found)
-            talk.print("Deleted.")
+    before = datetime.now(UTC) - timedelta(days=days)
+    found = pruning.old(store, before)
+    _list_old(found, as_json)
+    may_ask = sys.stdin.isatty() and not as_json
+    if found and (yes or (may_ask and typer.confirm("Delete all of it?", err=True))):
+        pruning.remove(store, found, before)
+        talk.print("Deleted.")
 
 
 @app.command()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -39,22 +39,27 @@ def old(store: Path, before: datetime) -> list[Old]:
     return [*versions, *_runs(store / "runs", before, needed), *_made_again(store, before)]
 
 
+def remove(store: Path, found: Collection[Old], before: datetime) -> None:
+    """Delete what was found, but what somebody has used since, and hold off retrains and searches meanwhile.
+
+    Raises BusyError where one runs, OSError that names the path. A full disk is no hindrance.
+    """
+    with _undisturbed(store):
+        for one in old(store, before):
+            if one not in found:
+                continue
+            if one.version is not None:
+                Registry(store, one.name.partition(" ")[0]).remove(one.version)
+            for path in one.paths:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 @contextlib.contextmanager
-def undisturbed(store: Path) -> Iterator[None]:
-    """Hold off every retrain and search of the store, on a full disk, too; BusyError where one runs."""
+def _undisturbed(store: Path) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         for name in sorted({*names(store), *(path.name for path in (store / "datasets").glob("*/"))}):
             held.enter_context(durable.lock(store / "locks" / f"{name}.lock", ""))
         yield
-
-
-def remove(store: Path, found: Iterable[Old]) -> None:
-    """Delete it. Raises RegistryError for a version that has a part by now, OSError that names the path."""
-    for one in found:
-        if one.version is not None:
-            Registry(store, one.name.partition(" ")[0]).remove(one.version)
-        for path in one.paths:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _with_parts(registry: Registry) -> list[Version]:

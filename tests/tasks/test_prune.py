@@ -33,7 +33,7 @@ def test_versions_without_a_part_go_and_what_a_person_let_go_of_stays(tmp_path: 
     found = prune.old(tmp_path, LATER)
     assert [(one.kind, one.name) for one in found] == [("version", "colours 1")]
     assert found[0].size > 1000
-    prune.remove(tmp_path, found)
+    prune.remove(tmp_path, found, LATER)
     assert registry.numbers() == [2, 3, 4, 5, 6]
     assert published.publish(tmp_path, tilt=0.6).number == 7
     assert prune.old(tmp_path, datetime.now(UTC) - timedelta(days=1)) == []
@@ -61,13 +61,24 @@ def test_of_old_runs_what_tells_of_them_stays(tmp_path: Path) -> None:
     runs.end(young, CAUSE, Ending(VERDICT, champion=None))
     long_ago(ended)
     long_ago(dead)
-    found = prune.old(tmp_path, datetime.now(UTC) - timedelta(days=90))
+    before = datetime.now(UTC) - timedelta(days=90)
+    found = prune.old(tmp_path, before)
     assert {one.name for one in found} == {ended.name, dead.name}
-    prune.remove(tmp_path, found)
+    prune.remove(tmp_path, found, before)
     assert sorted(path.name for path in ended.rglob("*.*")) == ["begun.json", "card.json", "outcome.json"]
     assert not dead.exists()
     assert (young / "candidate" / "model.onnx").exists()
-    assert prune.old(tmp_path, datetime.now(UTC) - timedelta(days=90)) == []
+    assert prune.old(tmp_path, before) == []
+
+
+def test_what_was_used_since_it_was_listed_stays(tmp_path: Path) -> None:
+    run = a_run(tmp_path, 1)
+    long_ago(run)
+    before = datetime.now(UTC) - timedelta(days=90)
+    found = prune.old(tmp_path, before)
+    durable.write_bytes(run / "candidate" / "model.onnx", b"another")
+    prune.remove(tmp_path, found, before)
+    assert (run / "candidate" / "model.onnx").exists()
 
 
 def test_the_run_of_the_champion_stays_whole(tmp_path: Path) -> None:
@@ -101,18 +112,19 @@ def test_a_full_disk_is_no_reason_not_to_prune(tmp_path: Path, monkeypatch: pyte
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "write", full)
-    with prune.undisturbed(tmp_path):
-        found = prune.old(tmp_path, LATER)
-        prune.remove(tmp_path, found)
+    found = prune.old(tmp_path, LATER)
+    prune.remove(tmp_path, found, LATER)
     assert {one.kind for one in found} == {"version", "trained"}
     assert prune.old(tmp_path, LATER) == []
 
 
 def test_nothing_is_pruned_while_a_retrain_runs(tmp_path: Path) -> None:
     published.champion(tmp_path)
-    with durable.lock(tmp_path / "locks" / "colours.lock", "retrain run 7"):  # noqa: SIM117
-        with pytest.raises(BusyError, match="retrain run 7"), prune.undisturbed(tmp_path):
-            pass
+    with (
+        durable.lock(tmp_path / "locks" / "colours.lock", "retrain run 7"),
+        pytest.raises(BusyError, match="retrain run 7"),
+    ):
+        prune.remove(tmp_path, prune.old(tmp_path, LATER), LATER)
 
 
 def a_run(store: Path, number: int) -> Path:
