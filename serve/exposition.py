@@ -46,6 +46,7 @@ class _Numbers:
             ("queue_photos", "Photos that wait for a thread.", live.engine.waiting),
             ("busy_threads", "Inference threads at work.", live.engine.running),
             ("threads", "Inference threads.", live.engine.thread_count),
+            ("behind", "Whether the champion is refused, or not known.", live.watcher.is_behind),
         ):
             yield GaugeMetricFamily(f"pawloop_{name}", about, value)
         for name, about, value in (

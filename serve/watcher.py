@@ -71,6 +71,7 @@ class Watcher:
         self.shadow = shadow
         self.settings = settings
         self.refused: list[Refusal] = []
+        self.is_behind = False
         self._on_change = on_change
         self._on_refusal = on_refusal
         self._head_start = head_start
@@ -108,9 +109,11 @@ class Watcher:
                 log.error("%s", error)  # what is in service stays
                 self._tell_unreadable(error)
                 self._try_again()
+                self.is_behind = True
                 return
             self._follow(aliases)
             self._follow_challenger(aliases)
+            self.is_behind = aliases.champion in self._faulty
 
     def _watch(self) -> None:
         given_back = time.monotonic()

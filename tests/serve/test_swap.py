@@ -170,6 +170,27 @@ def test_a_refusal_is_forgotten_with_its_version(tmp_path: Path) -> None:
         assert client.get("/readyz").json()["refused"] == []
 
 
+def test_the_metrics_tell_of_a_champion_that_does_not_serve_as_long_as_that_lasts(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    published.champion(store)
+    cut_in_half(published.champion(store))
+    registry = Registry(store, "colours")
+    aliases = registry.folder / "aliases.json"
+    with running(settings(tmp_path)) as server, server.client() as client:
+
+        def is_behind() -> bool:
+            return "\npawloop_behind 1.0\n" in client.get("/metrics").text
+
+        assert is_behind()  # from the first look on
+        registry.rollback("it is broken")
+        until(lambda: not is_behind())
+        whole = aliases.read_bytes()
+        aliases.write_bytes(whole[:20])
+        until(is_behind)
+        aliases.write_bytes(whole)
+        until(lambda: not is_behind())
+
+
 def test_a_withdrawn_champion_leaves_service(tmp_path: Path) -> None:
     store = tmp_path / "store"
     first = published.champion(store)
