@@ -90,7 +90,8 @@ def serve() -> None:
     import uvicorn
 
     listening = socket.create_server((prefect_server.HOST, 0))
-    print(listening.getsockname()[1], flush=True)  # noqa: T201  (who started it reads it)
+    print(listening.getsockname()[1], flush=True)  # noqa: T201  (who started it reads it, and no more)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     config = prefect_server.config(is_passing=True)
     config.timeout_graceful_shutdown = _ASKS_S
     server = uvicorn.Server(config)

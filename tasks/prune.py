@@ -22,17 +22,24 @@ _MADE_AGAIN = ("trained", "features", "extractors", "answers")
 
 @dataclass(frozen=True)
 class Old:
-    """What can go. kind: such as "version"; name: which; paths: what would be deleted; size: bytes."""
+    """What can go.
+
+    kind: such as "version"; name: which, for people; size: bytes. paths: what would be deleted, or version: a
+    model's name and the number that its registry would remove.
+    """
 
     kind: str
     name: str
     paths: tuple[Path, ...]
     size: int
-    version: int | None = None
+    version: tuple[str, int] | None = None
 
 
 def old(store: Path, before: datetime) -> list[Old]:
-    """All that is older than `before`, and that no version with a part, no run and no person's word needs."""
+    """All that is older than `before`, and that no version with a part, no run and no person's word needs.
+
+    Raises RegistryError where aliases, or the card of a version with a part, cannot be read.
+    """
     registries = [Registry(store, name) for name in names(store)]
     needed = {version.card.run for registry in registries for version in _with_parts(registry)}
     versions = (found for registry in registries for found in _versions(registry, before))
@@ -49,7 +56,8 @@ def remove(store: Path, found: Collection[Old], before: datetime) -> None:
             if one not in found:
                 continue
             if one.version is not None:
-                Registry(store, one.name.partition(" ")[0]).remove(one.version)
+                name, number = one.version
+                Registry(store, name).remove(number)
             for path in one.paths:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
@@ -63,8 +71,8 @@ def _undisturbed(store: Path) -> Iterator[None]:
 
 
 def _with_parts(registry: Registry) -> list[Version]:
-    parts = registry.aliases().parts
-    return [version for version in registry.each_readable() if version.number in parts]
+    parts = registry.aliases().parts.intersection(registry.numbers())
+    return [registry.version(number, check=False) for number in parts]
 
 
 def _versions(registry: Registry, before: datetime) -> Iterator[Old]:
@@ -74,7 +82,8 @@ def _versions(registry: Registry, before: datetime) -> Iterator[Old]:
         number = version.number
         is_needed = number in aliases.parts or number == numbers[-1] or aliases.taken_back(number)
         if not is_needed and datetime.fromisoformat(version.card.created_at) < before:
-            yield Old("version", f"{registry.name} {number}", (), _size([version.folder]), number)
+            size = _size([version.folder])
+            yield Old("version", f"{registry.name} {number}", (), size, (registry.name, number))
 
 
 def _runs(folder: Path, before: datetime, needed: set[str]) -> Iterator[Old]:
@@ -101,7 +110,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _is_older(path: Path, before: datetime) -> bool:
-    return max((one.stat().st_mtime for one in (path, *_files(path))), default=0.0) < before.timestamp()
+    return max(one.stat().st_mtime for one in (path, *_files(path))) < before.timestamp()
 
 
 def _size(paths: Sequence[Path]) -> int:

@@ -55,6 +55,14 @@ def test_who_is_put_back_has_no_previous_that_is_gone(tmp_path: Path) -> None:
     assert registry.restore(2, "the server refused it", expected=3).previous is None
 
 
+def test_nothing_is_pruned_where_it_cannot_be_told_what_serves(tmp_path: Path) -> None:
+    champion = published.champion(tmp_path)
+    (champion.folder / "card.json").chmod(0o644)
+    (champion.folder / "card.json").write_text("{")
+    with pytest.raises(RegistryError, match=r"card\.json"):
+        prune.old(tmp_path, LATER)
+
+
 def test_of_old_runs_what_tells_of_them_stays(tmp_path: Path) -> None:
     ended, dead, young = (a_run(tmp_path, number) for number in range(3))
     runs.end(ended, CAUSE, Ending(VERDICT, champion=None))
