@@ -247,13 +247,11 @@ def _turn(photo: Image.Image) -> Image.Transpose | None:
 
 def _flattened(photo: Image.Image) -> Image.Image:
     """The photo in a mode that resampling treats rightly: no palette, no alpha, no 16 bits."""
-    if photo.mode in ("RGB", "L", "CMYK", "YCbCr"):
-        return _on_paper(photo) if "transparency" in photo.info else photo
     if photo.mode.startswith("I") or photo.mode == "F":
         return _eight_bits(photo)
     if photo.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in photo.info:
         return _on_paper(photo)
-    return photo.convert("RGB")
+    return photo if photo.mode in ("RGB", "L", "CMYK", "YCbCr") else photo.convert("RGB")
 
 
 def _on_paper(photo: Image.Image) -> Image.Image:

@@ -201,19 +201,11 @@ class Registry:
 
     def restore(self, number: int | None, reason: str, *, expected: int) -> Aliases:
         """Put an earlier champion (None: nobody) back in the place of `expected`."""
-        aliases, known = self.aliases(), {None, *self.numbers()}
-        held = [
-            m.anchor
-            for m in aliases.history
-            if m.champion == expected and m.anchor != expected and m.anchor in known
-        ]
+        aliases, known = self.aliases(), {None, *self.numbers()} - {expected}
+        held = [m.anchor for m in aliases.history if m.champion == expected and m.anchor in known]
         # Moves of older files do not tell their anchor.
         gone = {"anchor": (held[-1] if held else None) or number} if aliases.anchor == expected else {}
-        older = [
-            m.before
-            for m in aliases.history
-            if m.champion == number and m.before != expected and m.before in known
-        ]
+        older = [m.before for m in aliases.history if m.champion == number and m.before in known]
         return self._move(number, reason, expected, {"previous": older[-1] if older else None, **gone})
 
     def rollback(self, reason: str) -> Aliases:

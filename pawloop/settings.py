@@ -21,11 +21,11 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pawloop.errors import SettingsError
+from pawloop.hosts import origin_of
 from pawloop.paths import expanded
 
 PREFIX = "PAWLOOP_"
 _FILE = ".env"
-_USUAL_PORTS = {"http": ":80", "https": ":443"}
 _PILLOWS_PIXELS = 178_956_970  # of an image past which Pillow opens none, whatever it is asked
 
 
@@ -178,21 +178,6 @@ class Settings(BaseSettings):
 
 def _parts(listed: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in listed.split(",") if part.strip())
-
-
-def origin_of(address: str) -> str:
-    """An address as browsers name the pages that lie there: in small letters, without a port that is usual.
-
-    `*` stays. Raises ValueError for what names more or less than an origin (RFC 6454, section 6.2).
-    """
-    if address == "*":
-        return address
-    parts = urlsplit(address.lower().rstrip("/"))
-    origin = f"{parts.scheme}://{parts.netloc}"
-    is_one = parts.scheme and parts.hostname and parts.port != 0 and parts.geturl() == origin
-    if not is_one or "@" in origin or not origin.isascii():
-        raise ValueError("must be origins such as https://app.example:8443, comma separated, or *")
-    return origin.removesuffix(_USUAL_PORTS.get(parts.scheme, ""))
 
 
 def load() -> Settings:
