@@ -1,8 +1,8 @@
 """What is done about an answer once it is sent: counted, journaled, its connection made ready for the next.
 
 An inference thread sends answers by itself and leaves the rest to the event loop, which does it for several
-at a time: to be woken for each would cost as much as all else that the loop does for it, measured. Knows
-when; knows nothing about what is done.
+at a time (`serve.rounds`): to be woken for each would cost as much as all else that the loop does for it,
+measured. Knows nothing about what is done.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+
+from serve.rounds import EVERY_S
 
 log = logging.getLogger(__name__)
-
-_EVERY_S: Final = 0.05
 
 
 class Afterwards:
@@ -24,13 +23,10 @@ class Afterwards:
     def __init__(self) -> None:
         self._left: deque[Callable[[], None]] = deque()
         self._expected = 0
-        self._timer: asyncio.TimerHandle | None = None
 
-    def expect(self, loop: asyncio.AbstractEventLoop) -> None:
-        """From the loop: look for jobs, until as many `forget` as were expected."""
+    def expect(self) -> None:
+        """From the loop: jobs may come, until as many `forget` as were expected."""
         self._expected += 1
-        if self._timer is None:
-            self._timer = loop.call_later(_EVERY_S, self._look, loop)
 
     def leave(self, job: Callable[[], None]) -> None:
         """From a thread: a job."""
@@ -54,11 +50,5 @@ class Afterwards:
         """From the loop: once what any client has read so far is done."""
         self.do()
         if self._expected:
-            await asyncio.sleep(_EVERY_S)  # a thread may have sent an answer and not yet left its job
+            await asyncio.sleep(EVERY_S)  # a thread may have sent an answer and not yet left its job
             self.do()
-
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer = None
-        self.do()
-        if self._expected:
-            self._timer = loop.call_later(_EVERY_S, self._look, loop)

@@ -10,7 +10,6 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final
 
 import anyio.to_thread
 from fastapi import FastAPI
@@ -26,6 +25,7 @@ from serve.engine import Engine
 from serve.express import Application
 from serve.loading import HeadStart
 from serve.recorder import Recorder
+from serve.rounds import go_round
 from serve.shadow import Shadow
 from serve.state import Live
 from serve.uploads import Arriving
@@ -33,7 +33,6 @@ from serve.watcher import Watcher
 
 log = logging.getLogger(__name__)
 
-_EXPIRE_EVERY_S: Final = 0.05
 _ABOUT = """Photos in, labels with probabilities out; the model behind it is retrained by Pawloop's flows
 and replaced without a pause. Errors are problem documents (RFC 9457)."""
 
@@ -86,14 +85,15 @@ def _lifespan(
         parts = (registry, engine, watcher, recorder, shadow, counts, Afterwards(), Arriving(settings))
         live = Live(settings, _classes(settings), *parts)
         app.state.live = live
-        expiring = asyncio.create_task(_expire(engine))
+        visits = (engine.look, engine.drop_left, engine.expire, engine.send_home, live.afterwards.do)
+        rounds = asyncio.create_task(go_round(*visits))
         try:
             await anyio.to_thread.run_sync(watcher.start)
             if not engine.has_model:
                 log.warning("%s: %s%s", name, engine.lack, _others(settings, name))
             yield {"live": live}  # for connections, which know no application
         finally:
-            expiring.cancel()
+            rounds.cancel()
             watcher.stop()
             engine.stop()
             live.afterwards.do()
@@ -115,14 +115,6 @@ def _others(settings: Settings, name: str) -> str:
     """Which models the store holds in the place of one that has no version."""
     held = [one for one in names(settings.store) if one != name]
     return f"; {settings.store} holds {', '.join(held)}: name one by PAWLOOP_PROBLEM" if held else ""
-
-
-async def _expire(engine: Engine) -> None:
-    while True:
-        await asyncio.sleep(_EXPIRE_EVERY_S)
-        engine.look()
-        engine.drop_left()
-        engine.expire()
 
 
 def _version() -> str:

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 NO_MODEL: Final = "no model yet, run a retrain"
 _MEMORY: Final = 0.05  # weight of the newest job in the moving average of their cost
 _FIRST_GUESS_S: Final = 0.01  # of a job's cost, before any was measured
+_QUIET_S: Final = 0.5  # without a job, after which its socket is expected no longer
 _CLOSE_S: Final = 10.0  # at most, for what a model that goes was about to open
 
 
@@ -134,7 +135,15 @@ class Engine:
 
     def expect(self, caller: Caller[T]) -> None:
         """Queue a job, as `put`, once something can be read from its socket."""
+        caller.quiet_since = time.monotonic()
         self._porch.expect(caller.at, caller)  # type: ignore[arg-type]  # as in put
+
+    def send_home(self) -> None:
+        """Expect those no longer from whom nothing came for long."""
+        until = time.monotonic() - _QUIET_S
+        for caller in self._porch.expected():
+            if caller.quiet_since <= until and self.take_back(caller):
+                caller.dropped()
 
     def take_back(self, caller: Caller[T]) -> bool:
         """Expect a job no longer; False when it has come already."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,15 +55,17 @@ class Job(ABC, Generic[T]):
 class Caller(Job[T]):
     """A job that comes by a socket, again and again. wait_s: how long it may wait and take, each time.
 
-    It is dropped where it would find no place in the queue.
+    quiet_since: when it was expected last, on the clock of `time.monotonic`. It is dropped where it would
+    find no place in the queue, or does not come for long.
     """
 
-    __slots__ = ("wait_s",)
+    __slots__ = ("quiet_since", "wait_s")
     at: socket
 
     def __init__(self, at: socket, wait_s: float) -> None:
         super().__init__(0.0, at)
         self.wait_s = wait_s
+        self.quiet_since = time.monotonic()
 
 
 class Awaited(Job[T]):

@@ -280,7 +280,7 @@ class Lane(LimitedHeads):
             return
         call.is_asked = True
         if call.may_be_sent:
-            self._live.afterwards.expect(self.loop)
+            self._live.afterwards.expect()
 
     def _go_the_long_way(self, call: Call) -> None:
         """A call turns out to ask for more, now that its body is here: ASGI gets it as if it came now."""

@@ -6,14 +6,11 @@ its calls by themselves. Knows lanes and the engine; knows nothing about the byt
 
 from __future__ import annotations
 
-import time
-from typing import Any, Final
+from typing import Any
 
 from serve.lane import Lane
 from serve.lane_call import Call
 from serve.lent import Head, Lent
-
-_QUIET_S: Final = 0.5  # without a call, after which a connection goes home
 
 
 class LendingLane(Lane):
@@ -81,6 +78,7 @@ class LendingLane(Lane):
         return self._lent is None
 
     def _put(self, call: Call) -> None:
+        assert self._live is not None
         self._lent = lent = self._offered(call)
         if lent is None:
             super()._put(call)
@@ -91,7 +89,8 @@ class LendingLane(Lane):
         except BaseException:
             self._lent = self._head = None
             raise
-        self._lend(lent)
+        self._live.afterwards.expect()
+        self.transport.pause_reading()
 
     def _may_send(self, call: Call) -> bool:
         if not super()._may_send(call):
@@ -122,21 +121,6 @@ class LendingLane(Lane):
         if self._head is None or self._head != before:
             return None
         return Lent(self, self._live, call, self._head, self._outlet.socket)
-
-    def _lend(self, lent: Lent) -> None:
-        assert self._live is not None
-        self._live.afterwards.expect(self.loop)
-        self.transport.pause_reading()
-        self.loop.call_later(_QUIET_S, self._look_after, lent)
-
-    def _look_after(self, lent: Lent) -> None:
-        if self._lent is not lent or self._live is None:
-            return
-        is_quiet = time.monotonic() - lent.quiet_since >= _QUIET_S
-        if is_quiet and self._live.engine.take_back(lent):
-            self.come_home(lent, b"")
-        else:
-            self.loop.call_later(_QUIET_S, self._look_after, lent)
 
     def _end_lending(self) -> None:
         assert self._live is not None

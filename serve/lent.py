@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import re
 import socket
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -70,11 +69,10 @@ class Lent(Caller[object]):
     """One connection, from when the loop stopped reading it until it goes home.
 
     keep_alive: whether it stays open after the next answer; looked at and changed with the outlet's lock.
-    quiet_since: when its latest answer went out, on the clock of `time.monotonic`.
     """
 
     __slots__ = (
-        "_call", "_head", "_headers", "_lane", "_live", "_read", "errand", "keep_alive", "quiet_since",
+        "_call", "_head", "_headers", "_lane", "_live", "_read", "errand", "keep_alive",
     )  # fmt: skip
 
     def __init__(self, lane: LendingLane, live: Live, call: Call, head: Head, at: socket.socket) -> None:
@@ -83,7 +81,6 @@ class Lent(Caller[object]):
         self._live = live
         self.errand: Errand[object] = call.errand
         self.keep_alive = True
-        self.quiet_since = time.monotonic()
         self._lane = lane
         self._head = head
         self._headers = dict(lane.headers)
@@ -111,11 +108,10 @@ class Lent(Caller[object]):
         if call is None:
             self._go_home(read)
         else:
-            self.quiet_since = time.monotonic()
             call.settle(outcome)
 
     def dropped(self) -> None:
-        """There was no place for it, or its client left: the loop finds that out, too."""
+        """There was no place for it, its client left or it was quiet: the loop finds that out, too."""
         self._go_home(b"")
 
     def is_left(self) -> bool:

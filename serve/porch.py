@@ -44,6 +44,10 @@ class Porch(Generic[T]):
         """Watch a socket until something can be read from it, or its other end is gone."""
         raise NotImplementedError
 
+    def expected(self) -> list[T]:
+        """Whoever is expected, and was not found yet."""
+        return []
+
     def take_back(self, at: socket.socket) -> bool:
         """Watch it no longer; False where nobody is expected there, as a thread has found them."""
         raise NotImplementedError
@@ -90,6 +94,10 @@ class WatchingPorch(Porch[T]):
         else:
             self._known.add(number)
             self._epoll.register(number, _READABLE_ONCE)
+
+    def expected(self) -> list[T]:
+        """Whoever is expected, and was not found yet."""
+        return list(self._expected.values())
 
     def take_back(self, at: socket.socket) -> bool:
         """Watch it no longer; False where nobody is expected there, as a thread has found them."""

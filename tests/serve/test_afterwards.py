@@ -9,12 +9,12 @@ import pytest
 
 from serve import afterwards
 from serve.afterwards import Afterwards
+from serve.rounds import go_round
 
 
 def test_what_threads_leave_is_done_on_the_loop_though_one_of_it_fails(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(afterwards, "_EVERY_S", 0.01)
     done: list[str] = []
 
     def fail() -> None:
@@ -22,14 +22,14 @@ def test_what_threads_leave_is_done_on_the_loop_though_one_of_it_fails(
 
     async def run() -> None:
         later = Afterwards()
-        for _ in range(3):
-            later.expect(asyncio.get_running_loop())
+        rounds = asyncio.create_task(go_round(later.do))
         for job in (lambda: done.append("first"), fail, lambda: done.append(threading.current_thread().name)):
             threading.Thread(target=later.leave, args=(job,)).start()
         for _ in range(200):
             if len(done) == 2:
-                return
+                break
             await asyncio.sleep(0.01)
+        rounds.cancel()
 
     asyncio.run(run())
     assert done == ["first", threading.current_thread().name]
@@ -37,13 +37,13 @@ def test_what_threads_leave_is_done_on_the_loop_though_one_of_it_fails(
 
 
 def test_what_a_client_has_read_is_done_before_its_next_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(afterwards, "_EVERY_S", 0.2)
+    monkeypatch.setattr(afterwards, "EVERY_S", 0.2)
     done: list[str] = []
 
     async def run() -> None:
         later = Afterwards()
         for _ in range(2):
-            later.expect(asyncio.get_running_loop())
+            later.expect()
         later.leave(lambda: done.append("left before"))
         thread = threading.Timer(0.05, later.leave, args=(lambda: done.append("left just now"),))
         thread.start()
