@@ -53,15 +53,14 @@ def decide(
     probabilities: [N, C], rows sum to 1. novelty: [N] in 0 to 1, where the model tells it; a photo
     past `novelty_threshold` is unlike all training photos, so that its probabilities mean nothing.
     """
-    expected = probabilities.astype(np.float64) @ costs.matrix  # [N, C] by answer
-    label = expected.argmin(axis=1)
-    least = expected[np.arange(len(label)), label]
-    unfamiliar = np.zeros(len(label), np.bool_) if novelty is None else novelty > novelty_threshold
-    reasons: tuple[Reason | None, ...] = tuple(
+    expected = probabilities.astype(np.float64).dot(costs.matrix)  # [N, C] by answer
+    label, least = expected.argmin(axis=1), expected.min(axis=1)
+    unfamiliar = [False] * len(least) if novelty is None else (novelty > novelty_threshold).tolist()
+    reasons: list[Reason | None] = [
         "unfamiliar" if new else "cost" if cost > costs.ask else None
-        for new, cost in zip(unfamiliar.tolist(), least.tolist(), strict=True)
-    )
-    return Decisions(label, least, reasons)
+        for new, cost in zip(unfamiliar, least.tolist(), strict=True)
+    ]
+    return Decisions(label, least, tuple(reasons))
 
 
 def incurred(true: NDArray[np.integer], decisions: Decisions, costs: Costs) -> NDArray[np.float64]:

@@ -23,6 +23,7 @@ from PIL import (  # the plugins register themselves; Pillow would load all fort
     BmpImagePlugin,  # noqa: F401
     GifImagePlugin,  # noqa: F401
     Image,
+    ImageFile,
     JpegImagePlugin,  # noqa: F401
     PngImagePlugin,  # noqa: F401
     TiffImagePlugin,  # noqa: F401
@@ -42,6 +43,9 @@ SUFFIXES: Final = frozenset(
 # Pillow warns about much that it then reads well, and catch_warnings is not safe among threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+# A photo's pixels leave Pillow as one block. Of its own 64 KiB there are three, then joined under the GIL.
+ImageFile.MAXBLOCK = 1 << 18
 
 _HEIC_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _ORIENTATION_TAG = 0x0112

@@ -229,7 +229,9 @@ class Engine:
 
     def _work(self, number: int) -> None:
         while True:
-            self._queue(self._porch.look(), taken=1)
+            callers = self._porch.look()
+            if callers:
+                self._queue(callers, taken=1)
             try:
                 job = self._waiting.popleft()
             except IndexError:

@@ -19,6 +19,7 @@ from pawloop.errors import OverloadedError
 from serve.errands import Errand
 from serve.jobs import Caller, Done
 from serve.loading import Serving
+from serve.porch import departure
 from serve.state import Live
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Lent(Caller[object]):
     """
 
     __slots__ = (
-        "_call", "_head", "_headers", "_lane", "_live", "_read", "errand", "keep_alive",
+        "_call", "_departure", "_head", "_headers", "_lane", "_live", "_read", "errand", "keep_alive",
     )  # fmt: skip
 
     def __init__(self, lane: LendingLane, live: Live, call: Call, head: Head, at: socket.socket) -> None:
@@ -84,6 +85,7 @@ class Lent(Caller[object]):
         self._lane = lane
         self._head = head
         self._headers = dict(lane.headers)
+        self._departure = departure(at)
         self._read = b""
         self._call: Call | None = None
 
@@ -116,12 +118,7 @@ class Lent(Caller[object]):
 
     def is_left(self) -> bool:
         """Whether its client closed it."""
-        try:
-            return not self.at.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
+        return bool(self._departure.poll(0))
 
     def pending(self) -> bytes:
         """What can be read by now."""
