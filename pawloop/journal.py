@@ -1,32 +1,21 @@
 """The journal: what was answered, and what people say the right answer was.
 
-Tables and transactions, in SQLite or PostgreSQL; every call returns only when the disk has it. Knows SQL
-and the folder of kept photos. Knows nothing about threads, servers or what is learned from it.
+Transactions, in SQLite or PostgreSQL, on the tables of `journal_rows`; every call returns only when the disk
+has it. Knows SQL. Knows nothing about threads, servers or what is learned from it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from sqlalchemy import (
-    JSON,
     URL,
-    Boolean,
-    Column,
-    DateTime,
-    Float,
-    Index,
-    Integer,
-    MetaData,
     Select,
-    String,
-    Table,
     and_,
     create_engine,
     delete,
@@ -35,9 +24,7 @@ from sqlalchemy import (
     func,
     insert,
     inspect,
-    literal,
     select,
-    text,
     true,
     update,
 )
@@ -46,126 +33,25 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.sql.expression import ColumnElement, FromClause
 
 from pawloop.errors import JournalError
+from pawloop.journal_rows import (
+    CHALLENGER,
+    LABELS,
+    METADATA,
+    PREDICTIONS,
+    TAKEN_BACK,
+    Label,
+    Labelled,
+    Outdated,
+    Paired,
+    Part,
+    Prediction,
+    by_photo,
+)
 
 log = logging.getLogger(__name__)
 
-Why = Literal["audit", "uncertain", "novel", "correction", "import"]
-Part = Literal["champion", "challenger"]
-
-TAKEN_BACK: Final = ""  # in the place of a label: the person's earlier word on the answer counts no more
-
 _BUSY_MS: Final = 10_000
 _GONE_AT_ONCE: Final = 1000  # more than a batch of answers brings
-
-_metadata = MetaData()
-_predictions = Table(
-    "predictions",
-    _metadata,
-    Column("id", String(36), primary_key=True),
-    Column("at", DateTime(timezone=True), nullable=False, index=True),
-    Column("photo_id", String(64), nullable=False, index=True),
-    Column("part", String(16), primary_key=True),
-    Column("model", String(64), nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("precision", String(16), nullable=False),
-    Column("label", String, nullable=False),
-    Column("probabilities", JSON, nullable=False),
-    Column("reason", String(16)),
-    Column("latency_ms", Float, nullable=False),
-    Column("is_kept", Boolean, nullable=False),
-)
-# SQLite takes an index of some rows only where the query says which in the very same words.
-_challenger = literal("challenger", literal_execute=True)
-_is_challengers = _predictions.c.part == _challenger
-Index(
-    "ix_predictions_challenger", _predictions.c.model, _predictions.c.version, _predictions.c.at,
-    sqlite_where=_is_challengers, postgresql_where=_is_challengers,
-)  # fmt: skip
-Index(
-    "ix_predictions_kept", _predictions.c.is_kept, _predictions.c.at, _predictions.c.photo_id,
-    sqlite_where=text("is_kept = 1"), postgresql_where=_predictions.c.is_kept,
-)  # fmt: skip
-# No foreign key: a person may be faster than the batch that holds the prediction.
-_labels = Table(
-    "labels",
-    _metadata,
-    Column("number", Integer, primary_key=True, autoincrement=True),
-    Column("prediction_id", String(36), nullable=False, index=True),
-    Column("at", DateTime(timezone=True), nullable=False),
-    Column("label", String, nullable=False),
-    Column("why", String(16), nullable=False),
-    Column("inclusion", Float),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """One answer of one model. part: what the model was; a challenger's answers were shown to nobody.
-
-    probabilities: by class. reason: why a person was asked, or None. is_kept: whether the photo's bytes
-    are in the folder of kept photos.
-    """
-
-    id: str
-    at: datetime
-    photo_id: str
-    part: Part
-    model: str
-    version: int
-    precision: str
-    label: str
-    probabilities: dict[str, float]
-    reason: str | None
-    latency_ms: float
-    is_kept: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """What a person says is on a photo. inclusion: how likely it was that this photo was asked about.
-
-    label: a class, or TAKEN_BACK.
-    Only `audit` photos were drawn by chance, so they alone may judge a model; the others only teach.
-    """
-
-    prediction_id: str
-    at: datetime
-    label: str
-    why: Why
-    inclusion: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """A photo that somebody was given an answer to, and the last word of a person about it.
-
-    is_kept: whether the photo's bytes were kept with this answer. The answer itself is many times as large.
-    """
-
-    photo_id: str
-    is_kept: bool
-    label: Label
-
-
-@dataclass(frozen=True, slots=True)
-class Outdated:
-    """Old answers. ids: of those about photos that nobody labelled. photo_ids: of those, what no other keeps.
-
-    last: when the last that was looked at was given, labelled or not; None where there are no more.
-    """
-
-    ids: list[str]
-    photo_ids: list[str]
-    last: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Paired:
-    """A photo as two models answered it, and the last word of a person about it, or None."""
-
-    champion: Prediction
-    challenger: Prediction
-    label: Label | None
 
 
 class Journal:
@@ -187,9 +73,9 @@ class Journal:
                     self._file = Path(self._engine.url.database)
                     self._file.parent.mkdir(parents=True, exist_ok=True)
             try:
-                _metadata.create_all(self._engine)
+                METADATA.create_all(self._engine)
             except OperationalError:  # another process made them in between
-                _metadata.create_all(self._engine)
+                METADATA.create_all(self._engine)
             self._add_indices()
         self._opened = _identities(self._file)
 
@@ -197,18 +83,18 @@ class Journal:
         """Write all of it in one transaction. Raises JournalError with nothing written."""
         with self._transaction() as connection:
             if predictions:
-                connection.execute(insert(_predictions), [_row(row) for row in predictions])
+                connection.execute(insert(PREDICTIONS), [_row(row) for row in predictions])
             if labels:
-                connection.execute(insert(_labels), [_row(row) for row in labels])
+                connection.execute(insert(LABELS), [_row(row) for row in labels])
 
     def labelled(self, model: str) -> Iterator[Labelled]:
         """Every answered photo of a model that somebody labelled, by its newest label, oldest first."""
         query = (
-            select(_predictions.c.photo_id, _predictions.c.is_kept, *_named(_labels, "label"))
-            .join(_labels, _labels.c.prediction_id == _predictions.c.id)
-            .where(_stands(), _predictions.c.model == model)
-            .where(_predictions.c.part == "champion")
-            .order_by(_labels.c.number)
+            select(PREDICTIONS.c.photo_id, PREDICTIONS.c.is_kept, *_named(LABELS, "label"))
+            .join(LABELS, LABELS.c.prediction_id == PREDICTIONS.c.id)
+            .where(_stands(), PREDICTIONS.c.model == model)
+            .where(PREDICTIONS.c.part == "champion")
+            .order_by(LABELS.c.number)
         )
         with self._transaction() as connection:
             for row in connection.execute(query).mappings():
@@ -218,9 +104,9 @@ class Journal:
     def predictions(self, model: str, part: Part = "champion") -> Iterator[Prediction]:
         """Every answer of a model in that part, oldest first."""
         query = (
-            select(_predictions)
-            .where(_predictions.c.model == model, _predictions.c.part == part)
-            .order_by(_predictions.c.at, _predictions.c.id)
+            select(PREDICTIONS)
+            .where(PREDICTIONS.c.model == model, PREDICTIONS.c.part == part)
+            .order_by(PREDICTIONS.c.at, PREDICTIONS.c.id)
         )
         with self._transaction() as connection:
             for row in connection.execute(query).mappings():
@@ -228,7 +114,7 @@ class Journal:
 
     def paired(self, model: str, champion: int, challenger: int, since: datetime) -> Iterator[Paired]:
         """What two versions answered to the same photos since a time, oldest first, a photo once."""
-        mine, theirs = _predictions.alias("mine"), _predictions.alias("theirs")
+        mine, theirs = PREDICTIONS.alias("mine"), PREDICTIONS.alias("theirs")
         words = {one.photo_id: one.label for one in by_photo(self.labelled(model))}
         query = (
             select(*_named(mine, "mine"), *_named(theirs, "theirs"))
@@ -248,7 +134,7 @@ class Journal:
 
     def paired_count(self, model: str, champion: int, challenger: int, since: datetime) -> int:
         """How many photos `paired` would give."""
-        mine, theirs = _predictions.alias("mine"), _predictions.alias("theirs")
+        mine, theirs = PREDICTIONS.alias("mine"), PREDICTIONS.alias("theirs")
         query = (
             select(func.count(mine.c.photo_id.distinct()))
             .select_from(_pairs(mine, theirs))
@@ -259,7 +145,7 @@ class Journal:
 
     def forgettable(self) -> list[str]:
         """Ids of the oldest kept photos that nobody labelled, up to a thousand; none where there are none."""
-        oldest = select(_predictions.c.photo_id).where(_predictions.c.is_kept).order_by(_predictions.c.at)
+        oldest = select(PREDICTIONS.c.photo_id).where(PREDICTIONS.c.is_kept).order_by(PREDICTIONS.c.at)
         seen: set[str] = set()
         with (
             self._transaction() as connection,
@@ -275,17 +161,17 @@ class Journal:
 
     def forget(self, photo_ids: Sequence[str]) -> None:
         """Note that these photos are no longer kept."""
-        change = update(_predictions).where(_predictions.c.photo_id.in_(photo_ids)).values(is_kept=False)
+        change = update(PREDICTIONS).where(PREDICTIONS.c.photo_id.in_(photo_ids)).values(is_kept=False)
         with self._transaction() as connection:
             connection.execute(change)
 
     def outdated(self, since: datetime | None, until: datetime) -> Outdated:
         """Of the answers given after `since` and before `until` the oldest, a thousand looked at."""
-        columns = (_predictions.c.id, _predictions.c.at, _predictions.c.photo_id, _predictions.c.is_kept)
+        columns = (PREDICTIONS.c.id, PREDICTIONS.c.at, PREDICTIONS.c.photo_id, PREDICTIONS.c.is_kept)
         query = (
             select(*columns)
-            .where(_predictions.c.at < until, true() if since is None else _predictions.c.at > since)
-            .order_by(_predictions.c.at)
+            .where(PREDICTIONS.c.at < until, true() if since is None else PREDICTIONS.c.at > since)
+            .order_by(PREDICTIONS.c.at)
             .limit(_GONE_AT_ONCE)
         )
         with self._transaction() as connection:
@@ -301,7 +187,7 @@ class Journal:
     def delete(self, ids: Sequence[str]) -> None:
         """Delete the answers with these ids, a challenger's, too."""
         with self._transaction() as connection:
-            connection.execute(delete(_predictions).where(_predictions.c.id.in_(ids)))
+            connection.execute(delete(PREDICTIONS).where(PREDICTIONS.c.id.in_(ids)))
 
     def pragmas(self) -> dict[str, str | int]:
         """How SQLite is set up, as it says itself; empty for another database."""
@@ -333,11 +219,11 @@ class Journal:
 
     def _add_indices(self) -> None:
         """Add the indices that an older journal's tables lack; whoever may not does without."""
-        for index in _predictions.indexes:
+        for index in PREDICTIONS.indexes:
             try:
                 index.create(self._engine, checkfirst=True)
             except DBAPIError as error:
-                if inspect(self._engine).has_index(_predictions.name, index.name or ""):
+                if inspect(self._engine).has_index(PREDICTIONS.name, index.name or ""):
                     continue  # another process made it in between
                 log.warning("%s: no index %s yet, so it is slower: %s", self._where, index.name, error.orig)
 
@@ -358,20 +244,6 @@ class Journal:
             raise JournalError(
                 f"the journal {self._where} cannot be used: {reason}; {mend}, or set PAWLOOP_JOURNAL"
             ) from error
-
-
-def by_photo(found: Iterable[Labelled]) -> list[Labelled]:
-    """Of each photo the newest label, whichever answer it is about; `found` is the oldest first.
-
-    It is `audit` only where all of them were, and its bytes are there if any answer kept them.
-    """
-    newest: dict[str, Labelled] = {}
-    for one in found:
-        before = newest.get(one.photo_id, one)
-        why = one.label.why if before.label.why == "audit" else before.label.why
-        is_kept = one.is_kept or before.is_kept
-        newest[one.photo_id] = Labelled(one.photo_id, is_kept, replace(one.label, why=why))
-    return list(newest.values())
 
 
 def _identities(file: Path | None) -> dict[Path, tuple[int, int] | None]:
@@ -399,26 +271,26 @@ def _named(table: FromClause, prefix: str) -> list[ColumnElement[Any]]:  # Any: 
 
 def _labelled_among(photo_ids: Sequence[str]) -> Select[tuple[str]]:
     return (
-        select(_predictions.c.photo_id)
+        select(PREDICTIONS.c.photo_id)
         .distinct()
-        .join(_labels, _labels.c.prediction_id == _predictions.c.id)
-        .where(_predictions.c.photo_id.in_(photo_ids), _stands())
+        .join(LABELS, LABELS.c.prediction_id == PREDICTIONS.c.id)
+        .where(PREDICTIONS.c.photo_id.in_(photo_ids), _stands())
     )
 
 
 def _stands() -> ColumnElement[bool]:
     """Whether a label is the last word on its answer, and no taking back."""
-    later = _labels.alias("later")
+    later = LABELS.alias("later")
     is_outdone = exists().where(
-        later.c.prediction_id == _labels.c.prediction_id, later.c.number > _labels.c.number
+        later.c.prediction_id == LABELS.c.prediction_id, later.c.number > LABELS.c.number
     )
-    return and_(~is_outdone, _labels.c.label != TAKEN_BACK)
+    return and_(~is_outdone, LABELS.c.label != TAKEN_BACK)
 
 
 def _kept_by_others(photo_ids: Sequence[str], ids: Sequence[str]) -> Select[tuple[str]]:
     """Of some photos those that another answer keeps than these."""
-    return select(_predictions.c.photo_id).where(
-        _predictions.c.photo_id.in_(photo_ids), _predictions.c.is_kept, _predictions.c.id.not_in(ids)
+    return select(PREDICTIONS.c.photo_id).where(
+        PREDICTIONS.c.photo_id.in_(photo_ids), PREDICTIONS.c.is_kept, PREDICTIONS.c.id.not_in(ids)
     )
 
 
@@ -430,7 +302,7 @@ def _between(
     mine: FromClause, theirs: FromClause, model: str, champion: int, challenger: int, since: datetime
 ) -> tuple[ColumnElement[bool], ...]:
     return (
-        mine.c.part == _challenger, mine.c.model == model, mine.c.version == challenger, mine.c.at >= since,
+        mine.c.part == CHALLENGER, mine.c.model == model, mine.c.version == challenger, mine.c.at >= since,
         theirs.c.part == "champion", theirs.c.version == champion,
     )  # fmt: skip
 

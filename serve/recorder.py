@@ -25,7 +25,8 @@ from serve.kept import KeptPhotos
 from serve.losses import Losses
 
 if TYPE_CHECKING:  # SQLAlchemy costs 0.15 s to import; the thread does that once the server has answered
-    from pawloop.journal import Journal, Label, Part, Prediction
+    from pawloop.journal import Journal
+    from pawloop.journal_rows import Label, Part, Prediction
 
 log = logging.getLogger(__name__)
 
@@ -234,7 +235,7 @@ class Recorder:
         return self._journal
 
     def _prediction(self, entry: _Answered) -> Prediction:
-        from pawloop.journal import Prediction
+        from pawloop.journal_rows import Prediction
 
         answer, serving = entry.answer, entry.answer.serving
         photo = entry.photo_id or photo_id(entry.photo)
@@ -264,7 +265,7 @@ class Recorder:
 
 
 def _label(entry: _Judged) -> Label:
-    from pawloop.journal import TAKEN_BACK, Label
+    from pawloop.journal_rows import TAKEN_BACK, Label
 
     label = TAKEN_BACK if entry.label is None else entry.label
     return Label(entry.prediction_id, datetime.fromtimestamp(entry.at, UTC), label, "correction")

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 from pawloop import settings
 from pawloop.errors import JournalError, SourceError
-from pawloop.journal import Journal, Labelled, by_photo
+from pawloop.journal import Journal
+from pawloop.journal_rows import Labelled, by_photo
 from pawloop.printable import printable
 from pawloop.sections import same_form
 from tasks.manifest import Side

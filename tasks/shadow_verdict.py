@@ -14,7 +14,7 @@ from scipy.stats import norm
 
 from pawloop.card import Bar, Verdict
 from pawloop.decision import Costs
-from pawloop.journal import Paired, Prediction
+from pawloop.journal_rows import Paired, Prediction
 from pawloop.problem import Problem
 from pawloop.sections import Shadow
 from tasks.evaluate import largest_cost

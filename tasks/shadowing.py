@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from pawloop.card import Bar, Verdict
-from pawloop.journal import Journal, Paired
+from pawloop.journal import Journal
+from pawloop.journal_rows import Paired
 from pawloop.problem import Problem
 from pawloop.registry import Registry
 from tasks.shadow_verdict import enough, judge

@@ -13,7 +13,8 @@ import pytest
 from sqlalchemy import event
 
 from pawloop.errors import JournalError
-from pawloop.journal import TAKEN_BACK, Journal, Label, Prediction, by_photo
+from pawloop.journal import Journal
+from pawloop.journal_rows import TAKEN_BACK, Label, Prediction, by_photo
 from pawloop.settings import Settings
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -10,7 +10,8 @@ import pytest
 
 from pawloop.errors import JournalError
 from pawloop.image import photo_id
-from pawloop.journal import Journal, Label, Part, Prediction
+from pawloop.journal import Journal
+from pawloop.journal_rows import Label, Part, Prediction
 from pawloop.settings import Settings
 from serve.answer import new_id
 from serve.expiry import Expiry

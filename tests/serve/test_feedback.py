@@ -16,7 +16,8 @@ import pytest
 
 from pawloop.errors import JournalError, OverloadedError
 from pawloop.image import photo_id
-from pawloop.journal import Journal, Prediction
+from pawloop.journal import Journal
+from pawloop.journal_rows import Prediction
 from pawloop.settings import Settings
 from serve import kept
 from serve import recorder as recording

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pawloop.image import photo_id
-from pawloop.journal import Journal, Label, Prediction, Why
+from pawloop.journal import Journal
+from pawloop.journal_rows import Label, Prediction, Why
 from tasks.collect import collect
 from tests.tasks.albums import album, made, photo, problem, reasons
 

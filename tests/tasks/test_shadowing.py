@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pawloop.card import Verdict
-from pawloop.journal import Journal, Label, Paired, Part, Prediction, Why
+from pawloop.journal import Journal
+from pawloop.journal_rows import Label, Paired, Part, Prediction, Why
 from pawloop.problem import Problem
 from pawloop.registry import Registry
 from tasks import shadowing
