@@ -50,7 +50,7 @@ def list_experiments(
     table([name.replace("_", " ") for name in SHOWN], rows, "experiments")
     tell_rest(len(found) - len(chosen))
     if not found:
-        none = machine.nothing_yet("no candidate was trained yet")
+        none = machine.nothing_yet("no training is on record")
         talk.print(none, markup=False, soft_wrap=True)
 
 

@@ -246,21 +246,27 @@ def _costs(settings: Settings, wanted: str) -> Iterator[Finding]:
 
 
 def _servers(settings: Settings, wanted: str | None) -> Iterator[Finding]:
-    prefect, _ = _asked("Prefect server", f"http://127.0.0.1:{settings.prefect_port}/api/health")
-    serving, answer = _asked("inference server", f"{settings.server_url or settings.own_url}/readyz")
+    of_stack = "though `pawloop up` runs; if it is not just starting, what it prints says why"
+    why = of_stack if running.is_held(settings) else None
+    prefect, _ = _asked("Prefect server", f"http://127.0.0.1:{settings.prefect_port}/api/health", why)
+    if settings.server_url:
+        why = "though PAWLOOP_SERVER_URL names it; start it or correct that, or no promotion is confirmed"
+    serving, answer = _asked("inference server", f"{settings.server_url or settings.own_url}/readyz", why)
     yield from (prefect, serving)
     if answer is not None:
         yield from _served(settings, wanted, answer)
 
 
-def _asked(name: str, address: str) -> tuple[Finding, httpx.Response | None]:
-    """Whether a server is well, and what it answers, if it is."""
+def _asked(name: str, address: str, why: str | None) -> tuple[Finding, httpx.Response | None]:
+    """Whether a server is well, and its answer, if it is. why: it should answer; None where it need not."""
     url = public(address)
     try:
         answer = httpx.get(address, timeout=2.0)
     except httpx.InvalidURL as error:
         return Finding("bad", f"{name}: {url} is no address ({error}); correct PAWLOOP_HOST"), None
     except httpx.HTTPError:
+        if why:
+            return Finding("bad", f"{name} does not answer at {url}, {why}"), None
         return Finding("told", f"{name} does not answer at {url}; `make up` starts it"), None
     if answer.status_code == httpx.codes.OK:
         return Finding("good", f"{name} answers at {url}"), answer

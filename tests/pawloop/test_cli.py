@@ -526,6 +526,21 @@ def test_doctor_tells_a_damaged_note_of_the_stack_and_looks_on(shell: Shell) -> 
     assert "inference server does not answer" in done.stdout
 
 
+def test_doctor_finds_fault_with_servers_that_should_answer_and_do_not(shell: Shell) -> None:
+    done = shell.run("doctor")
+    assert done.returncode == 0, done.stdout
+    assert "inference server does not answer" in done.stdout
+    with running.noted(Settings(store=shell.folder / "store", port=1, prefect_port=1)):
+        done = shell.run("doctor")
+    assert done.returncode == 1
+    assert "Prefect server does not answer at http://127.0.0.1:1/api/health, though" in done.stdout
+    assert "inference server does not answer at http://127.0.0.1:1/readyz, though" in done.stdout
+    shell.environment["PAWLOOP_SERVER_URL"] = "http://127.0.0.1:1"
+    done = shell.run("doctor")
+    assert done.returncode == 1
+    assert "PAWLOOP_SERVER_URL names it" in done.stdout
+
+
 def test_doctor_looks_at_the_journal_in_the_store_too(shell: Shell) -> None:
     journal = shell.folder / "store" / "state" / "journal.db"
     assert "journal" not in shell.run("doctor").stdout
