@@ -19,7 +19,7 @@ from typing import Final, TypeVar
 from pawloop.errors import NoModelError, OverloadedError
 from serve.jobs import Awaited, Caller, Done, Job
 from serve.loading import Serving
-from serve.porch import Porch, left, porch
+from serve.porch import Porch, departures, porch
 from serve.spread import Spread
 
 T = TypeVar("T")
@@ -174,7 +174,7 @@ class Engine:
     def drop_left(self) -> None:
         """Drop jobs whose clients left, where the event loop does not see it."""
         jobs = {job.at.fileno(): job for job in list(self._waiting) if job.at is not None}
-        for number in left(jobs) if jobs else ():
+        for number, _ in departures(jobs).poll(0) if jobs else ():
             self.drop(jobs[number])
 
     def expire(self) -> None:
@@ -213,6 +213,8 @@ class Engine:
 
     def _queue(self, callers: list[Caller[object]], taken: int = 0) -> None:
         """taken: how many jobs the thread that found them is about to take by itself."""
+        if not callers:
+            return
         now = time.monotonic()
         for caller in callers:
             caller.queued_at, caller.deadline = now, now + caller.wait_s
@@ -229,9 +231,7 @@ class Engine:
 
     def _work(self, number: int) -> None:
         while True:
-            callers = self._porch.look()
-            if callers:
-                self._queue(callers, taken=1)
+            self._queue(self._porch.look(), taken=1)
             try:
                 job = self._waiting.popleft()
             except IndexError:

@@ -19,7 +19,7 @@ from pawloop.errors import OverloadedError
 from serve.errands import Errand
 from serve.jobs import Caller, Done
 from serve.loading import Serving
-from serve.porch import departure
+from serve.porch import departures
 from serve.state import Live
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Lent(Caller[object]):
         self._lane = lane
         self._head = head
         self._headers = dict(lane.headers)
-        self._departure = departure(at)
+        self._departure = departures([at.fileno()])
         self._read = b""
         self._call: Call | None = None
 

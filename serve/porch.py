@@ -143,20 +143,13 @@ class WatchingPorch(Porch[T]):
         self._rings.write(count.to_bytes(_RINGS_BYTES, sys.byteorder))
 
 
-def departure(at: socket.socket) -> select.poll:
-    """Asked by `poll(0)`, it gives something once the other end of a socket is gone, read or unread."""
-    asked = select.poll()
-    asked.register(at, select.POLLRDHUP)
-    return asked
-
-
-def left(numbers: Iterable[int]) -> list[int]:
-    """Of descriptors that a porch may watch, those whose other end is gone, read or unread."""
+def departures(numbers: Iterable[int]) -> select.poll:
+    """Whose `poll(0)` gives the descriptors whose other end is gone, read or unread."""
     asked = select.poll()
     for number in numbers:
         if number >= 0:  # else closed by now
             asked.register(number, select.POLLRDHUP)
-    return [number for number, _ in asked.poll(0)]
+    return asked
 
 
 def porch() -> Porch[T]:
