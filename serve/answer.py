@@ -1,4 +1,4 @@
-"""One photo's answer: decode, infer, decide, in one go on one thread.
+"""One photo's answer: decode, infer, decide, a step each, on one thread.
 
 Knows the model in service and the shape of an answer. Knows nothing about queues or HTTP.
 """
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pawloop import image
 from pawloop.decision import Reason, decide
+from serve.jobs import Steps
 from serve.loading import Serving
 
 
@@ -45,18 +46,33 @@ class Answer:
 
 def answer(serving: Serving, photo: bytes, max_pixels: int) -> Answer:
     """Answer one encoded photo. Raises PhotoError or a child of it for what cannot be read."""
-    return examined(serving, photo, max_pixels, serving.outputs)[0]
+    steps = answering(serving, photo, max_pixels)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            made: Answer = end.value
+            return made
 
 
-def examined(
+def answering(serving: Serving, photo: bytes, max_pixels: int) -> Steps[Answer]:
+    """As `answer`, in steps."""
+    made, _ = yield from examining(serving, photo, max_pixels, serving.outputs)
+    return made
+
+
+def examining(
     serving: Serving, photo: bytes, max_pixels: int, outputs: tuple[str, ...]
-) -> tuple[Answer, dict[str, NDArray[np.float32]]]:
-    """As `answer`, and what the model put out, each with one row. outputs: at least those that it takes."""
+) -> Steps[tuple[Answer, dict[str, NDArray[np.float32]]]]:
+    """As `answering`, and what the model put out, each with one row. outputs: at least those it takes."""
     started = time.perf_counter()
     pixels = image.decode(photo, serving.rule, max_pixels)
-    decoded = time.perf_counter()
+    decode_s = time.perf_counter() - started
+    yield
+    started = time.perf_counter()
     raw = serving.session.run(pixels[None], outputs)
-    inferred = time.perf_counter()
+    inference_s = time.perf_counter() - started
+    yield
     probabilities = raw["probabilities"]  # [1, C]
     decisions = decide(probabilities, serving.costs, raw.get("novelty"), serving.novelty_threshold)
     made = Answer(
@@ -65,8 +81,8 @@ def examined(
         label=serving.classes[int(decisions.label[0])],
         probabilities=tuple([round(p, 6) for p in probabilities[0].tolist()]),
         reason=decisions.reasons[0],
-        decode_s=decoded - started,
-        inference_s=inferred - decoded,
+        decode_s=decode_s,
+        inference_s=inference_s,
     )
     return made, raw
 

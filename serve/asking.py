@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 
 from pawloop.settings import Settings
 from serve.engine import Engine
-from serve.jobs import Done
+from serve.jobs import Done, Steps
 from serve.loading import Serving
 
 T = TypeVar("T")
@@ -53,7 +53,7 @@ def milliseconds(asked: bytes) -> int | None:
     return int(asked) or None if is_number else None
 
 
-async def result(engine: Engine, work: Callable[[Serving], T], deadline: float) -> Done[T]:
+async def result(engine: Engine, work: Callable[[Serving], T | Steps[T]], deadline: float) -> Done[T]:
     """What `work` returns on one of the engine's threads. Raises as `Engine.submit`."""
     job = engine.submit(work, deadline)
     try:

@@ -16,8 +16,8 @@ import numpy as np
 
 from pawloop.settings import Settings
 from serve import infer, tensors, uploads
-from serve.answer import Answer, answer
-from serve.jobs import Done
+from serve.answer import Answer, answering
+from serve.jobs import Done, Steps
 from serve.loading import Serving
 from serve.state import Live
 
@@ -33,7 +33,7 @@ _MOST_PIXEL_BYTES: Final = 1 << 20
 class Work(Generic[T]):
     """What a thread is to do. timeout_s: how long its client waits, where the body says it."""
 
-    run: Callable[[Serving], T]
+    run: Callable[[Serving], Steps[T]]
     timeout_s: float | None = None
 
 
@@ -74,7 +74,7 @@ class Photo(Errand[Answer]):
 
     def work(self, settings: Settings, _headers: Mapping[bytes, bytes], body: bytes) -> Work[Answer]:
         """Decode, infer, decide."""
-        return Work(partial(answer, photo=body, max_pixels=settings.max_pixels))
+        return Work(partial(answering, photo=body, max_pixels=settings.max_pixels))
 
     def told(self, value: Answer) -> tuple[bytes, bytes]:
         """As `predict` tells it."""

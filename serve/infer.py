@@ -23,8 +23,8 @@ from starlette.responses import Response
 
 from pawloop.decision import decide
 from serve import asking, calls, problems, state, tensors, uploads
-from serve.answer import Answer, examined
-from serve.jobs import Done
+from serve.answer import Answer, examining
+from serve.jobs import Done, Steps
 from serve.loading import Serving
 from serve.routes import Bare
 from serve.tensors import Tensor
@@ -152,7 +152,7 @@ async def infer(request: Request) -> Response:
             parts[index], looked[index] = await _examined(one, serving, names, deadline, request)
         else:
             done: Done[dict[str, Tensor]] = await asking.result(
-                live.engine, lambda given: _run(_same(serving, given), one, names), deadline
+                live.engine, lambda given: _running(_same(serving, given), one, names), deadline
             )
             live.metrics.inferred(done)
             parts[index] = done.value
@@ -168,15 +168,17 @@ async def infer(request: Request) -> Response:
     return await asyncio.to_thread(write) if values > _WRITTEN_ON_THE_LOOP_VALUES else write()
 
 
-def alone(serving: Serving, call: tensors.Call) -> tuple[bytes, int | None]:
-    """The answer to a call for the pixels of one photo, as `tensors.write` gives it, whole on one thread.
+def alone(serving: Serving, call: tensors.Call) -> Steps[tuple[bytes, int | None]]:
+    """The answer to a call for the pixels of one photo, as `tensors.write` gives it, on one thread.
 
     Raises HTTPException 400 where the model has no such input or output.
     """
     batch, wanted = _batch(call.inputs, serving), _wanted(call, serving)
     pixels = batch[0]
     assert not isinstance(pixels, bytes)
-    return _written(serving, call, wanted, [_run(serving, pixels, tuple(wanted))], [])
+    yield
+    parts = [(yield from _running(serving, pixels, tuple(wanted)))]
+    return _written(serving, call, wanted, parts, [])
 
 
 def _response(
@@ -296,8 +298,8 @@ async def _examined(
     live = state.of(request)
     outputs = _of_the_model(names, serving)
     most = live.settings.max_pixels
-    done = await asking.result(
-        live.engine, lambda given: examined(_same(serving, given), photo, most, outputs), deadline
+    done: Done[tuple[Answer, dict[str, NDArray[np.float32]]]] = await asking.result(
+        live.engine, lambda given: examining(_same(serving, given), photo, most, outputs), deadline
     )
     made, raw = done.value
     decided = {"label": [made.label.encode()], "reason": [(made.reason or "").encode()]}
@@ -309,9 +311,10 @@ def _same(serving: Serving, given: Serving) -> Serving:
     return given if given.number == serving.number else serving
 
 
-def _run(serving: Serving, pixels: NDArray[np.uint8], names: tuple[str, ...]) -> dict[str, Tensor]:
+def _running(serving: Serving, pixels: NDArray[np.uint8], names: tuple[str, ...]) -> Steps[dict[str, Tensor]]:
     """The outputs of one photo's pixels [S, S, 3], each with one row."""
     outputs = serving.session.run(pixels[None], _of_the_model(names, serving))
+    yield
     if set(DECIDED).isdisjoint(names):
         return _chosen(names, outputs)
     novelty = outputs.get("novelty")

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from socket import socket
 from typing import Generic, TypeVar
@@ -17,12 +17,13 @@ from typing import Generic, TypeVar
 from serve.loading import Serving
 
 T = TypeVar("T")
+Steps = Generator[None, None, T]  # work that pauses where other jobs' steps may come between; returns a T
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Done(Generic[T]):
-    """What a job returned, and the seconds that it waited and worked."""
+    """What a job returned, and the seconds that it waited, also for others' steps, and worked."""
 
     value: T
     waited_s: float
@@ -32,11 +33,12 @@ class Done(Generic[T]):
 class Job(ABC, Generic[T]):
     """One piece of work in the queue. deadline, queued_at: on the clock of `time.monotonic`.
 
-    work: what to do, on a thread. at: the socket of a client that the event loop would not see leave.
+    work: what to do, on a thread, in one go or in steps. at: the socket of a client that the event loop would
+    not see leave.
     """
 
     __slots__ = ("at", "deadline", "queued_at")
-    work: Callable[[Serving], T]
+    work: Callable[[Serving], T | Steps[T]]
 
     def __init__(self, deadline: float, at: socket | None = None) -> None:
         self.deadline = deadline
@@ -74,7 +76,7 @@ class Awaited(Job[T]):
     __slots__ = ("future", "loop", "work")
 
     def __init__(
-        self, work: Callable[[Serving], T], deadline: float, loop: asyncio.AbstractEventLoop
+        self, work: Callable[[Serving], T | Steps[T]], deadline: float, loop: asyncio.AbstractEventLoop
     ) -> None:
         super().__init__(deadline)
         self.work = work

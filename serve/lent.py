@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from pawloop.errors import OverloadedError
 from serve.errands import Errand
-from serve.jobs import Caller, Done
+from serve.jobs import Caller, Done, Steps
 from serve.loading import Serving
 from serve.porch import departures
 from serve.state import Live
@@ -89,7 +89,7 @@ class Lent(Caller[object]):
         self._read = b""
         self._call: Call | None = None
 
-    def work(self, serving: Serving) -> object:
+    def work(self, serving: Serving) -> Steps[object]:
         """On a thread: read the request, and answer it where it is a plain one."""
         if self._live.shadow.number is not None:  # a challenger follows, while a thread is idle
             raise _NotPlainError
@@ -98,7 +98,7 @@ class Lent(Caller[object]):
         if body is None or work is None or work.timeout_s is not None:
             raise _NotPlainError
         self._call = self._lane.taken(self, body)
-        return work.run(serving)
+        return (yield from work.run(serving))
 
     def settle(self, outcome: Done[object] | BaseException) -> None:
         """Answer the request that came, or let the loop read it."""

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from pawloop.errors import PhotoError
 from serve import asking, calls, problems, state, uploads
-from serve.answer import Answer, answer
+from serve.answer import Answer, answering
 from serve.jobs import Done
 from serve.routes import Bare
 from serve.state import Live
@@ -145,7 +145,7 @@ async def _asked(
         try:
             if isinstance(photo, PhotoError):
                 raise photo
-            work = partial(answer, photo=photo, max_pixels=live.settings.max_pixels)
+            work = partial(answering, photo=photo, max_pixels=live.settings.max_pixels)
             made[index] = await asking.result(live.engine, work, deadline)
         except PhotoError as error:
             made[index] = error.with_traceback(None)  # its way here leads past the photo

@@ -15,9 +15,9 @@ from functools import partial
 from typing import Final
 
 from pawloop.errors import OverloadedError
-from serve.answer import Answer, answer
+from serve.answer import Answer, answering
 from serve.engine import Engine
-from serve.jobs import Done
+from serve.jobs import Awaited, Done
 from serve.loading import Serving
 from serve.recorder import Recorder
 
@@ -52,9 +52,11 @@ class Shadow:
         challenger = self._challenger
         if challenger is None or not self._recorder.is_on or not self._engine.is_idle:
             return
-        work = partial(answer, challenger, photo, self._max_pixels)
+        work = partial(answering, challenger, photo, self._max_pixels)
         try:
-            job = self._engine.submit(lambda _: work(), time.monotonic() + _WORTHLESS_AFTER_S)
+            job: Awaited[Answer] = self._engine.submit(
+                lambda _: work(), time.monotonic() + _WORTHLESS_AFTER_S
+            )
         except OverloadedError:  # somebody else came since
             return
         job.future.add_done_callback(partial(self._note, given, photo))

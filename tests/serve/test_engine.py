@@ -6,12 +6,14 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pawloop.errors import NoModelError, OverloadedError, PhotoError
 from pawloop.settings import Settings
 from serve.engine import Engine
+from serve.jobs import Done, Steps
 from serve.loading import Serving, load
 from tests import published
 
@@ -198,3 +200,105 @@ def test_no_job_is_overlooked_while_threads_fall_asleep(serving: Serving) -> Non
             await asyncio.wait_for(asyncio.gather(*jobs), 2)
 
     with_engine(serving, act, threads=3, queue=5)
+
+
+Numbered = Callable[[int], Callable[[Serving], Any]]
+
+
+async def held(engine: Engine, count: int, job: Numbered) -> list[Any]:
+    """What comes of `count` jobs that all wait before the only thread is free."""
+    gate = threading.Event()
+    first = engine.submit(lambda _: gate.wait(5), soon())
+    while engine.running == 0:
+        await asyncio.sleep(0.001)
+    jobs = [engine.submit(job(number), soon()).future for number in range(count)]
+    gate.set()
+    await first.future
+    return await asyncio.gather(*jobs, return_exceptions=True)
+
+
+def noting(noted: list[tuple[int, int]], fails: int | None = None) -> Numbered:
+    """Jobs of two steps that note their number and the step; one fails before its second."""
+
+    def job(number: int) -> Callable[[Serving], Steps[int]]:
+        def work(_: Serving) -> Steps[int]:
+            noted.append((number, 1))
+            yield
+            if number == fails:
+                raise PhotoError("damaged")
+            noted.append((number, 2))
+            return number
+
+        return work
+
+    return job
+
+
+@pytest.mark.parametrize(("waiting", "together"), [(1, [1]), (2, [2]), (4, [3, 1]), (9, [4, 3, 2])], ids=str)
+def test_a_thread_takes_each_step_for_several_of_the_jobs_that_wait(
+    serving: Serving, waiting: int, together: list[int]
+) -> None:
+    async def act(engine: Engine) -> None:
+        noted: list[tuple[int, int]] = []
+        done = await held(engine, waiting, noting(noted))
+        assert [one.value for one in done] == list(range(waiting))
+        expected, left = [], iter(range(waiting))
+        for count in together:
+            numbers = [next(left) for _ in range(count)]
+            expected += [(number, step) for step in (1, 2) for number in numbers]
+        assert noted == expected
+
+    with_engine(serving, act, queue=16)
+
+
+def test_of_jobs_that_are_done_together_one_fails_alone(serving: Serving) -> None:
+    async def act(engine: Engine) -> None:
+        noted: list[tuple[int, int]] = []
+        done = await held(engine, 9, noting(noted, fails=1))
+        assert isinstance(done[1], PhotoError)
+        assert [one.value for one in done if isinstance(one, Done)] == [0, *range(2, 9)]
+        assert (1, 2) not in noted
+
+    with_engine(serving, act, queue=16)
+
+
+def test_jobs_that_take_long_are_done_one_by_one(serving: Serving) -> None:
+    async def act(engine: Engine) -> None:
+        engine.job_s = 1.0
+        noted: list[tuple[int, int]] = []
+        await held(engine, 3, noting(noted))
+        assert noted == [(number, step) for number in range(3) for step in (1, 2)]
+
+    with_engine(serving, act, queue=16)
+
+
+def test_nobody_is_begun_beside_one_that_turns_out_to_take_long(serving: Serving) -> None:
+    async def act(engine: Engine) -> None:
+        noted: list[tuple[int, int]] = []
+
+        def slow(_: Serving) -> Steps[None]:
+            time.sleep(0.1)
+            yield
+            noted.append((0, 2))
+
+        await held(engine, 3, lambda number: noting(noted)(number) if number else slow)
+        assert noted[0] == (0, 2)
+
+    with_engine(serving, act, queue=16)
+
+
+def test_the_steps_of_others_count_as_waiting(serving: Serving) -> None:
+    def job(number: int) -> Callable[[Serving], Steps[None]]:
+        def work(_: Serving) -> Steps[None]:
+            yield
+            time.sleep(0.2 if number == 0 else 0.0)
+
+        return work
+
+    async def act(engine: Engine) -> None:
+        slow, quick = await held(engine, 2, job)
+        assert slow.worked_s >= 0.2
+        assert quick.worked_s < slow.worked_s
+        assert quick.waited_s >= 0.2
+
+    with_engine(serving, act)

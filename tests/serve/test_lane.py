@@ -15,7 +15,8 @@ import pytest
 
 from pawloop.journal import Journal
 from serve import outlet
-from serve.answer import Answer, answer
+from serve.answer import Answer, answering
+from serve.jobs import Steps
 from tests import published
 from tests.serve.running import Running, answers, running, settings, until
 
@@ -58,7 +59,7 @@ def test_a_surprise_is_an_answer_without_our_inside(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(f"serve.{way}.answer", fail)
+    monkeypatch.setattr(f"serve.{way}.answering", fail)
     photo = published.photo("red")
     sent: dict[str, Any] = {"errands": {"content": photo}, "predict": {"files": {"photo": photo}}}
     response = client.post("/predict", **sent[way])
@@ -85,11 +86,11 @@ def test_two_requests_sent_right_after_an_answer_are_answered_in_their_order(
     gate = threading.Event()
     gate.set()
 
-    def late(*given: Any, **named: Any) -> Answer:
+    def late(*given: Any, **named: Any) -> Steps[Answer]:
         gate.wait(10)
-        return answer(*given, **named)
+        return (yield from answering(*given, **named))
 
-    monkeypatch.setattr("serve.errands.answer", late)
+    monkeypatch.setattr("serve.errands.answering", late)
     health = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with (
         running(settings(tmp_path)) as server,
@@ -160,11 +161,11 @@ def test_what_is_refused_at_once_keeps_its_connection(
     published.champion(tmp_path / "store")
     gate = threading.Event()
 
-    def late(*given: Any, **named: Any) -> Answer:
+    def late(*given: Any, **named: Any) -> Steps[Answer]:
         gate.wait(10)
-        return answer(*given, **named)
+        return (yield from answering(*given, **named))
 
-    monkeypatch.setattr("serve.errands.answer", late)
+    monkeypatch.setattr("serve.errands.answering", late)
     configured = settings(tmp_path, journal="", threads=1, queue=1)
     with running(configured) as server:
         photo = published.photo("red", (400, 300))
@@ -251,12 +252,12 @@ def test_an_answer_to_a_client_that_left_goes_to_nobody_else(
     published.champion(tmp_path / "store")
     gate, has_begun = threading.Event(), threading.Event()
 
-    def late(*given: Any, **named: Any) -> Answer:
+    def late(*given: Any, **named: Any) -> Steps[Answer]:
         has_begun.set()
         gate.wait(10)
-        return answer(*given, **named)
+        return (yield from answering(*given, **named))
 
-    monkeypatch.setattr("serve.errands.answer", late)
+    monkeypatch.setattr("serve.errands.answering", late)
     with running(settings(tmp_path, threads=1)) as server:
         leaving = socket.create_connection(("127.0.0.1", server.port), 10)
         leaving.sendall(asked(published.photo("red")))

@@ -18,7 +18,8 @@ import pytest
 
 from pawloop.journal import Journal
 from pawloop.registry import Registry
-from serve.answer import Answer, answer
+from serve.answer import Answer, answering
+from serve.jobs import Steps
 from serve.lending import LendingLane
 from serve.lent import Head
 from serve.porch import Porch, WatchingPorch
@@ -69,7 +70,7 @@ class Gate:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.opened, self.reached = threading.Event(), threading.Event()
         self.opened.set()
-        monkeypatch.setattr("serve.errands.answer", self._late)
+        monkeypatch.setattr("serve.errands.answering", self._late)
 
     def close(self) -> None:
         self.reached.clear()
@@ -78,10 +79,10 @@ class Gate:
     def open(self) -> None:
         self.opened.set()
 
-    def _late(self, *given: Any, **named: Any) -> Answer:
+    def _late(self, *given: Any, **named: Any) -> Steps[Answer]:
         self.reached.set()
         self.opened.wait(10)
-        return answer(*given, **named)
+        return (yield from answering(*given, **named))
 
 
 @pytest.fixture
@@ -235,6 +236,26 @@ def test_a_full_queue_refuses_lent_connections_too(started: Callable[..., Runnin
             assert answers(one, 1)[0].startswith(b"HTTP/1.1 200 ")
         third.sendall(asked(BLUE))
         assert answers(third, 1)[0].startswith(b"HTTP/1.1 200 ")
+
+
+def test_in_a_crowd_everybody_gets_the_answer_to_their_own_photo(
+    started: Callable[..., Running], gate: Gate
+) -> None:
+    kinds = [(BLUE, b'"dog", "probability"'), (RED, b'"cat", "probability"'), (b"no photo", b"not an image")]
+    server = started(threads=1, queue=16)
+    with ExitStack() as stack:
+        first, *others = [stack.enter_context(lent(server)) for _ in range(12)]
+        gate.close()
+        first.sendall(asked(BLUE))
+        assert gate.reached.wait(10)
+        crowd = list(zip(others, kinds * 4, strict=False))
+        for connection, (photo, _) in crowd:
+            connection.sendall(asked(photo))
+        until(lambda: server.live.engine.waiting == len(others))
+        gate.open()
+        for connection, (_, words) in [(first, kinds[0]), *crowd]:
+            assert words in answers(connection, 1)[0]
+        until(lambda: server.live.in_flight == 0)
 
 
 def test_a_deadline_that_passes_in_the_queue_is_told_to_lent_connections_too(

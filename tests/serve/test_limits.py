@@ -16,7 +16,8 @@ import pytest
 
 from pawloop.journal import Journal
 from serve import uploads
-from serve.answer import Answer, answer
+from serve.answer import Answer, answering
+from serve.jobs import Steps
 from tests import published
 from tests.serve.running import running, settings, until
 
@@ -87,12 +88,12 @@ def test_photos_of_a_client_that_left_are_given_up(
 ) -> None:
     begun = []
 
-    def slow(*given: Any, **named: Any) -> Answer:
+    def slow(*given: Any, **named: Any) -> Steps[Answer]:
         begun.append(1)
         time.sleep(0.05)
-        return answer(*given, **named)
+        return (yield from answering(*given, **named))
 
-    monkeypatch.setattr("serve.predict.answer", slow)
+    monkeypatch.setattr("serve.predict.answering", slow)
     published.champion(tmp_path / "store")
     configured = settings(tmp_path, journal="", threads=1)
     photos = [("photo", RED)] * 100

@@ -55,7 +55,7 @@ def test_an_error_of_ours_is_counted_as_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     published.champion(tmp_path / "store")
-    monkeypatch.setattr(f"serve.{way}.answer", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(f"serve.{way}.answering", lambda *_, **__: 1 / 0)
     photo = published.photo("red")
     sent: dict[str, Any] = {"errands": {"content": photo}, "predict": {"files": {"photo": photo}}}
     with running(settings(tmp_path)) as server, server.client() as client:
