@@ -35,6 +35,7 @@ _QUIET_S: Final = 0.5  # without a job, after which its socket is expected no lo
 _MOST_TOGETHER: Final = 4  # jobs; six gave no more, measured
 _SHORT_S: Final = 0.03  # a job, past which nobody is made to wait for others' steps
 _CLOSE_S: Final = 10.0  # at most, for what a model that goes was about to open
+_SETTLED: Final = object()
 
 
 class Engine:
@@ -326,6 +327,3 @@ def _timed(work: Callable[[Serving], object], serving: Serving) -> Steps[tuple[o
             yield
             began = time.monotonic()
     return value, took_s + time.monotonic() - began
-
-
-_SETTLED: Final = object()
