@@ -96,6 +96,7 @@ def _lifespan(
             rounds.cancel()
             watcher.stop()
             engine.stop()
+            await asyncio.sleep(0)  # answers that its threads left to this loop are sent, and noted
             live.afterwards.do()
             recorder.stop()
 

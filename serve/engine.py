@@ -161,7 +161,7 @@ class Engine:
 
     def look(self) -> None:
         """Queue what came by sockets while all threads were at work for long."""
-        self._queue(self._porch.look())
+        self._queue(self._porch.look(self._idle))
 
     def is_waiting(self, job: Job[T]) -> bool:
         """Whether no thread has taken the job yet."""
@@ -237,7 +237,7 @@ class Engine:
 
     def _work(self, number: int) -> None:
         while True:
-            self._queue(self._porch.look(), taken=1)
+            self._queue(self._porch.look(self._idle), taken=1)
             job = self._next()
             if job is None:
                 if self._is_stopping:
@@ -252,7 +252,7 @@ class Engine:
     def _sleep(self, number: int) -> None:
         self._idle.add(number)
         # It may have come when this thread had looked already and was not idle yet.
-        came = [] if self._waiting else self._porch.sleep()
+        came = [] if self._waiting or self._is_stopping else self._porch.sleep()
         self._idle.discard(number)
         self._queue(came, taken=1)
 

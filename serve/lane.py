@@ -58,8 +58,10 @@ class Lane(LimitedHeads):
         self._stop_waiting()
         call = self._call()
         super().connection_lost(exc)
-        if call is not None and not call.response_complete:
-            call.stop_timer()
+        if call is None:
+            return
+        call.stop_timer()  # also of a call that was refused before its body was whole
+        if not call.response_complete:
             if not call.is_asked:
                 self._end(call, problems.CLIENT_GONE)
             elif self._live is not None:

@@ -6,11 +6,14 @@ its calls by themselves. Knows lanes and the engine; knows nothing about the byt
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from serve.lane import Lane
 from serve.lane_call import Call
 from serve.lent import Head, Lent
+
+log = logging.getLogger(__name__)
 
 
 class LendingLane(Lane):
@@ -103,8 +106,13 @@ class LendingLane(Lane):
 
     def _sent(self) -> None:
         lent = self._lent  # once: the loop may end it meanwhile
-        if lent is not None and self._live is not None:
+        if lent is None or self._live is None:
+            return
+        try:
             self._live.engine.expect(lent)
+        except OSError as error:  # the answer is out all the same
+            log.warning("a connection is read by the event loop again: %s", error)
+            lent.dropped()
 
     def _unsent(self, call: Call) -> None:
         super()._unsent(call)

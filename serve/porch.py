@@ -9,7 +9,7 @@ import os
 import select
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from queue import SimpleQueue
 from typing import Final, Generic, TypeVar
 
@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 _MOST_AT_ONCE: Final = 64
 _RINGS_BYTES: Final = 8  # eventfd(2)
+_SOMEBODY: Final = (0,)
 
 
 class Porch(Generic[T]):
@@ -36,8 +37,11 @@ class Porch(Generic[T]):
         self._bell.get()
         return []
 
-    def look(self) -> list[T]:
-        """Whoever stands at a socket by now. Nobody is found twice, unless expected again."""
+    def look(self, sleepers: Collection[int]) -> list[T]:  # noqa: ARG002  (nobody stands at a socket here)
+        """Whoever stands at a socket by now. Nobody is found twice, unless expected again.
+
+        sleepers: threads that sleep, or are about to; while there are none, rings are for nobody.
+        """
         return []
 
     def expect(self, at: socket.socket, who: T) -> None:
@@ -79,21 +83,31 @@ class WatchingPorch(Porch[T]):
 
     def sleep(self) -> list[T]:
         """Wait for a ring, or for somebody at a socket: whoever is expected there."""
-        return self._found(None)
+        return self._found(None, _SOMEBODY)
 
-    def look(self) -> list[T]:
-        """Whoever stands at a socket by now. Nobody is found twice, unless expected again."""
-        return self._found(0) if self._expected else []
+    def look(self, sleepers: Collection[int]) -> list[T]:
+        """Whoever stands at a socket by now. Nobody is found twice, unless expected again.
+
+        sleepers: threads that sleep, or are about to; while there are none, rings are for nobody.
+        """
+        return self._found(0, sleepers) if self._expected else []
 
     def expect(self, at: socket.socket, who: T) -> None:
-        """Watch a socket until something can be read from it, or its other end is gone."""
+        """Watch a socket until something can be read from it, or its other end is gone.
+
+        Raises OSError where the system watches no more.
+        """
         number = at.fileno()
-        self._expected[number] = who
-        if number in self._known:
-            self._epoll.modify(number, _READABLE_ONCE)
-        else:
-            self._known.add(number)
-            self._epoll.register(number, _READABLE_ONCE)
+        self._expected[number] = who  # before, or the first to come would be nobody's
+        try:
+            if number in self._known:
+                self._epoll.modify(number, _READABLE_ONCE)
+            else:
+                self._epoll.register(number, _READABLE_ONCE)
+                self._known.add(number)
+        except OSError:
+            del self._expected[number]
+            raise
 
     def expected(self) -> list[T]:
         """Whoever is expected, and was not found yet."""
@@ -104,7 +118,7 @@ class WatchingPorch(Porch[T]):
         number = at.fileno()
         if self._expected.pop(number, None) is None:
             return False
-        self._epoll.modify(number, 0)
+        self._epoll.modify(number, select.EPOLLONESHOT)  # of 0 epoll would tell of an end again and again
         return True
 
     def forget(self, at: socket.socket) -> None:
@@ -122,21 +136,25 @@ class WatchingPorch(Porch[T]):
         self._epoll.close()
         self._rings.close()
 
-    def _found(self, timeout_s: float | None) -> list[T]:
+    def _found(self, timeout_s: float | None, sleepers: Collection[int]) -> list[T]:
         found = []
         for number, _ in self._epoll.poll(timeout_s, _MOST_AT_ONCE):
             who = self._expected.pop(number, None)
             if who is not None:
                 found.append(who)
             elif number == self._rings.fileno():
-                self._heard(is_asleep=timeout_s is None)
+                self._heard(timeout_s is None, sleepers)
         return found
 
-    def _heard(self, is_asleep: bool) -> None:
-        """Take one ring, and leave the others to other threads."""
+    def _heard(self, is_asleep: bool, sleepers: Collection[int]) -> None:
+        """Take one ring, and leave the others to other threads.
+
+        Where none sleeps they are taken, too, or each look would find them: whoever falls asleep later looks
+        first for what they were rung for.
+        """
         told = self._rings.read(_RINGS_BYTES)
         count = int.from_bytes(told or b"", sys.byteorder)  # nothing where another thread was first
-        if count > is_asleep:
+        if count > is_asleep and sleepers:
             self._ring(count - is_asleep)
 
     def _ring(self, count: int) -> None:

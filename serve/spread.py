@@ -13,7 +13,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -48,6 +48,7 @@ class Spread:
         self._opened_at = -math.inf
         self._turn = 0
         self._opening: threading.Thread | None = None
+        self._asking = threading.Lock()  # so that who closes knows of every thread that began
 
     def choose(self, *, is_alone: bool) -> Serving:
         """What a photo is to be answered by; `is_alone`: while no other is worked on or waits."""
@@ -60,23 +61,26 @@ class Spread:
                 self._ask_to_open()
         elif self._share_alone < _HARDLY:
             self._ways = ways = None
-            threading.Thread(target=memory.give_back, name="spread", daemon=True).start()
+            _begun(memory.give_back)
         elif is_alone and self._share_alone > _MOSTLY:
             return self._chosen(*ways).serving
         return self.serving
 
     def close(self, timeout_s: float) -> None:
         """Wait for what is being opened: a process that ends meanwhile is aborted by onnxruntime."""
-        self._opened_at = math.inf
-        if self._opening is not None:
-            self._opening.join(timeout_s)
+        with self._asking:
+            self._opened_at = math.inf
+            opening = self._opening
+        if opening is not None:
+            opening.join(timeout_s)
 
     def _ask_to_open(self) -> None:
-        now, opening = time.monotonic(), self._opening
-        if now - self._opened_at > _REOPEN_S and (opening is None or not opening.is_alive()):
-            self._opened_at = now
-            self._opening = threading.Thread(target=self._open, name="spread", daemon=True)
-            self._opening.start()
+        now = time.monotonic()
+        with self._asking:
+            is_opening = self._opening is not None and self._opening.is_alive()
+            if now - self._opened_at > _REOPEN_S and not is_opening:
+                self._opened_at = now
+                self._opening = _begun(self._open)
 
     def _open(self) -> None:
         try:
@@ -100,6 +104,17 @@ class Spread:
         is_due = self._turn % _TRIED_EVERY == 0
         is_promising = other.timed.seconds[-1] < _PAYS * times[best]  # so it is tried again at once
         return other if is_due or is_promising else best
+
+
+def _begun(work: Callable[[], object]) -> threading.Thread | None:
+    """A thread that does it; None where the system lets this process have no more threads."""
+    thread = threading.Thread(target=work, name="spread", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:
+        log.warning("photos that come alone keep the way they have: %s", error)
+        return None
+    return thread
 
 
 class _Timed:

@@ -95,7 +95,8 @@ class Watcher:
     def stop(self) -> None:
         """End the thread."""
         self._stop.set()
-        self._thread.join(LOOK_EVERY_S + 5)
+        if self._thread.is_alive():  # it began, unless the start failed
+            self._thread.join(LOOK_EVERY_S + 5)
 
     def look(self) -> None:
         """Compare what is in service with the registry, now, and put right what differs."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import socket
 import threading
@@ -13,6 +14,7 @@ import httpx
 import numpy as np
 import pytest
 
+from pawloop.errors import OverloadedError
 from pawloop.journal import Journal
 from serve import outlet
 from serve.answer import Answer, answering
@@ -192,6 +194,27 @@ def test_what_is_refused_at_once_keeps_its_connection(
     assert configured.journal_url
     journal = Journal(configured.journal_url)
     assert len(list(journal.predictions("colours"))) == 1
+
+
+def test_a_client_that_leaves_after_a_refusal_and_before_its_body_is_whole_leaves_nothing(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: float) -> None:
+        raise OverloadedError("the queue is full")
+
+    monkeypatch.setattr(server.live.engine, "admit", full)
+    with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
+        connection.sendall(asked(bytes(200_000))[:1000])
+        assert answers(connection, 1)[0].startswith(b"HTTP/1.1 503 ")
+        mine = connection.getsockname()
+        [lane] = [one for one in server.server.server_state.connections if one.client == mine]
+        known = weakref.ref(lane)
+        del lane
+    gc.disable()
+    try:
+        until(lambda: known() is None)
+    finally:
+        gc.enable()
 
 
 def test_an_idle_connection_keeps_no_model_that_was_replaced(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import select
@@ -391,14 +392,14 @@ def test_nobody_is_found_twice_and_every_ring_wakes_one() -> None:
     woken: list[list[str]] = []
     with ours, theirs:
         porch.expect(ours, "somebody")
-        assert porch.look() == []
+        assert porch.look(()) == []
         theirs.send(b"x")
-        assert porch.look() == ["somebody"]
-        assert porch.look() == []
+        assert porch.look(()) == ["somebody"]
+        assert porch.look(()) == []
         porch.expect(ours, "somebody")
         assert porch.take_back(ours)
         assert not porch.take_back(ours)
-        assert porch.look() == []
+        assert porch.look(()) == []
         threads = [threading.Thread(target=lambda: woken.append(porch.sleep())) for _ in range(3)]
         for thread in threads:
             thread.start()
@@ -412,3 +413,68 @@ def test_nobody_is_found_twice_and_every_ring_wakes_one() -> None:
         porch.forget(ours)
     porch.close()
     assert woken == [[], [], ["somebody"]]
+
+
+@contextmanager
+def sleeping(porch: WatchingPorch[str]) -> Iterator[list[list[str]]]:
+    """What a thread is woken by that sleeps again and again."""
+    woken: list[list[str]] = []
+    is_over = threading.Event()
+
+    def sleep() -> None:
+        while not is_over.is_set():
+            woken.append(porch.sleep())
+
+    thread = threading.Thread(target=sleep)
+    thread.start()
+    try:
+        yield woken
+    finally:
+        is_over.set()
+        porch.ring()
+        thread.join(5)
+
+
+def test_a_connection_that_ends_once_it_is_expected_no_longer_keeps_nobody_awake() -> None:
+    porch: WatchingPorch[str] = WatchingPorch()
+    ours, theirs = socket.socketpair()
+    with ours:
+        porch.expect(ours, "somebody")
+        assert porch.take_back(ours)
+        theirs.close()
+        with sleeping(porch) as woken:
+            time.sleep(0.1)
+            assert len(woken) <= 1
+        porch.forget(ours)
+    porch.close()
+
+
+def test_a_ring_is_left_for_those_who_sleep_and_for_nobody_else() -> None:
+    porch: WatchingPorch[str] = WatchingPorch()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        porch.expect(ours, "somebody")
+        for sleepers, count in (((1,), 1), ((), 0)):
+            porch.ring()
+            assert porch.look(sleepers) == []
+            with sleeping(porch) as woken:
+                time.sleep(0.1)
+                assert len(woken) == count
+        porch.forget(ours)
+    porch.close()
+
+
+def test_where_the_system_watches_no_more_the_loop_reads_on(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(server.live.engine._porch, "expect", full)
+    with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
+        for _ in range(5):
+            connection.sendall(asked(RED))
+            [answer] = answers(connection, 1)
+            assert b'"cat", "probability"' in answer
+        until(lambda: not is_lent(server, connection) and server.live.in_flight == 0)
+    assert counted(server, 500) == 0

@@ -125,6 +125,20 @@ def test_a_session_that_cannot_be_opened_is_asked_for_once(
     assert caplog.text.count("stay on one core: no memory") == 1
 
 
+def test_where_no_thread_is_to_be_had_photos_are_answered_on_one_core(
+    proven: Serving, wide: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    model = Spread(with_session(proven, Stub(0.0)), 2)
+    with monkeypatch.context() as limited:
+        limited.setattr("threading.Thread.start", refused)
+        answer(model, 50)
+        model.close(5)
+    assert wide.runs == 0
+
+
 def test_both_ways_give_the_same_answer(tmp_path: Path) -> None:
     serving = load(published.publish(tmp_path), Settings(_env_file=None))
     photo = np.random.default_rng(0).integers(0, 256, PIXELS.shape, np.uint8)
