@@ -21,7 +21,7 @@ _AT_ONCE = 8
 
 
 def answer_all(
-    photos: Sequence[Path], settings: Settings, name: str, url: str, api_key: str | None
+    photos: Sequence[Path], settings: Settings, name: str, url: str
 ) -> Iterator[tuple[Path, Answer]]:
     """Each photo with its answer, in order; a photo that cannot be read has an error in its place.
 
@@ -29,7 +29,7 @@ def answer_all(
     `url`, DeniedError where it wants another key.
     """
     if url:
-        yield from _from_server(photos, url, api_key)
+        yield from _from_server(photos, url, settings.api_key)
     else:
         yield from _from_champion(photos, settings, name)
 
@@ -43,7 +43,7 @@ def _from_champion(photos: Sequence[Path], settings: Settings, name: str) -> Ite
         yield from zip(photos, pool.map(partial(_answer, predictor.predict), photos), strict=True)
 
 
-def _from_server(photos: Sequence[Path], url: str, api_key: str | None) -> Iterator[tuple[Path, Answer]]:
+def _from_server(photos: Sequence[Path], url: str, api_key: str) -> Iterator[tuple[Path, Answer]]:
     with Client(url, api_key=api_key) as client, ThreadPoolExecutor(_AT_ONCE) as pool:
         asked = partial(_answer, lambda content: asdict(client.predict(content)))
         yield from zip(photos, pool.map(asked, photos), strict=True)

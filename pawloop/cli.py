@@ -26,7 +26,13 @@ from pawloop.addresses import public
 from pawloop.cli_data import data
 from pawloop.cli_experiments import experiments
 from pawloop.cli_models import models
-from pawloop.errors import PawloopError, ProblemFileError, SettingsError, SourceError
+from pawloop.errors import (
+    PawloopError,
+    ProblemFileError,
+    SettingsError,
+    SourceError,
+    UnreachableSourceError,
+)
 from pawloop.paths import expanded
 from pawloop.registry import Registry, name_of
 from pawloop.sections import LARGEST_SEED
@@ -47,10 +53,11 @@ app.add_typer(data, name="data", no_args_is_help=True)
 app.add_typer(experiments, name="experiments", no_args_is_help=True)
 
 _ASKED_WRONGLY = (ProblemFileError, SettingsError, SourceError)
+_MAY_PASS = UnreachableSourceError
 
 
 def main() -> None:
-    """Run the command line: exit status 0, 1 (it failed) or 2 (it was asked wrongly)."""
+    """Run the command line: exit status 0, 1 (it failed), 2 (it was asked wrongly) or 130 (Ctrl-C)."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files need be no text at all
             stream.reconfigure(errors="backslashreplace")
@@ -59,7 +66,7 @@ def main() -> None:
         app()
     except PawloopError as error:
         _complain(str(error))
-        sys.exit(2 if isinstance(error, _ASKED_WRONGLY) else 1)
+        sys.exit(2 if isinstance(error, _ASKED_WRONGLY) and not isinstance(error, _MAY_PASS) else 1)
     except ModuleNotFoundError as error:
         _complain(
             f"this needs {error.name}, which is not installed; training and the stack need: "
@@ -162,10 +169,16 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port; else PAWLOOP_PORT.", min=0, max=65535)] = None,
     problem: ProblemName = None,
     uds: Annotated[Path | None, typer.Option(help="A Unix socket instead of host and port.")] = None,
-    root_path: Annotated[str, typer.Option(help="Prefix that a proxy in front takes off.")] = "",
+    root_path: Annotated[
+        str | None, typer.Option(help="Prefix that a proxy in front takes off; else PAWLOOP_ROOT_PATH.")
+    ] = None,
     forwarded_allow_ips: Annotated[
-        str, typer.Option(help="Proxies whose word about the client is taken.")
-    ] = "127.0.0.1",
+        str | None,
+        typer.Option(
+            help="Proxies whose word about the client is taken, else PAWLOOP_FORWARDED_ALLOW_IPS: this "
+            "machine's."
+        ),
+    ] = None,
 ) -> None:
     """Serve the champion over HTTP until Ctrl-C.
 
@@ -173,16 +186,17 @@ def serve(
     """
     from serve.run import run
 
-    given = {"host": host, "port": port, "problem": problem}
-    chosen = machine.load().model_copy(update={k: v for k, v in given.items() if v is not None})
-    run(chosen, uds=uds, root_path=root_path, forwarded_allow_ips=forwarded_allow_ips)
+    chosen = machine.load(
+        host=host, port=port, problem=problem, root_path=root_path, forwarded_allow_ips=forwarded_allow_ips
+    )
+    run(chosen, uds=uds)
 
 
 @app.command()
 def predict(
     photos: Annotated[list[Path], typer.Argument(help="Image files.")],
     url: Annotated[str, typer.Option(help="A running server; else the champion, in this process.")] = "",
-    api_key: Annotated[str, typer.Option(envvar="PAWLOOP_API_KEY", help="Key of that server.")] = "",
+    api_key: Annotated[str | None, typer.Option(help="Key of that server; else PAWLOOP_API_KEY.")] = None,
     problem: ProblemName = None,
     as_json: Json = False,
 ) -> None:
@@ -192,11 +206,11 @@ def predict(
     """
     from pawloop.answers import answer_all
 
-    settings = machine.load()
+    settings = machine.load(api_key=api_key)
     name = name_of(settings.store, problem or settings.problem)
     failed = 0
     with bar("photos", beside_results=True) as counted:
-        for done, (path, answer) in enumerate(answer_all(photos, settings, name, url, api_key or None), 1):
+        for done, (path, answer) in enumerate(answer_all(photos, settings, name, url), 1):
             counted(done, len(photos))
             failed += "error" in answer
             _say_answer(path, answer, as_json)

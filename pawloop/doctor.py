@@ -35,7 +35,7 @@ from pawloop.sections import is_path
 from pawloop.settings import PREFIX, Settings
 
 _LITTLE_DISK_GB = 2
-_NO_FIELDS = {f"{PREFIX}API_KEY", f"{PREFIX}STACK"}  # a client's key; the mark of a stack's processes
+_MARK = f"{PREFIX}STACK"  # of a stack's processes
 _NEEDED = {
     "serve": ("fastapi", "uvicorn", "onnxruntime"),
     "train": ("torch", "prefect", "onnx", "sklearn", "pyarrow"),
@@ -107,12 +107,12 @@ def _sources(settings: Settings) -> Iterator[Finding]:
         if source != "default":
             yield Finding("told", f"{key} = {value} (from {source})")
     for key in sorted({*os.environ, *written}):
-        if key.upper().startswith(PREFIX) and key.upper() not in {*known, *_NO_FIELDS}:
+        if key.upper().startswith(PREFIX) and key.upper() not in {*known, _MARK}:
             yield Finding("bad", f"{key} is no setting, so nobody reads it{nearest(key.upper(), known)}")
 
 
 def _shown(name: str, value: object) -> str:
-    if name == "admin_token" and value:
+    if name in ("admin_token", "api_key") and value:
         return "(set)"
     if name == "journal" and "://" in str(value):
         with contextlib.suppress(ArgumentError, ValueError):

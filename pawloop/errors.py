@@ -26,6 +26,10 @@ class SourceError(PawloopError):
     """A source of photos cannot be reached or is not laid out as expected."""
 
 
+class UnreachableSourceError(SourceError):
+    """Whoever has the photos does not answer, or not now, or not to us."""
+
+
 class PhotoError(PawloopError):
     """Bytes that are not a photo we can read."""
 
@@ -68,6 +72,10 @@ class DamagedFileError(PawloopError):
 
 class JournalError(PawloopError):
     """Predictions or labels cannot be written or read."""
+
+
+class JournalOffError(JournalError):
+    """Nothing is written, as that was asked for."""
 
 
 class BusyError(PawloopError):

@@ -72,6 +72,11 @@ class Settings(BaseSettings):
     keep_alive_s: int = Field(
         30, ge=1, description="Time after which a connection without a call is closed, seconds."
     )
+    root_path: str = Field("", description="Prefix that a proxy in front takes off, such as /cats.")
+    forwarded_allow_ips: str = Field(
+        "127.0.0.1,::1",
+        description="Proxies whose X-Forwarded-For and -Proto are believed, comma separated; * is any.",
+    )
     journal: str = Field(
         "", description="SQLAlchemy URL of the journal; empty is SQLite in the store; `off`."
     )
@@ -89,6 +94,7 @@ class Settings(BaseSettings):
     api_keys: Path | None = Field(
         None, description="File of API keys, one `name:sha256-of-key` a line; empty asks for none."
     )
+    api_key: str = Field("", description="Key that `pawloop predict --url` shows to a server.")
     hosts: str = Field(
         "",
         description="Names under which pages reach this server through a proxy, comma separated; others than "
@@ -123,6 +129,13 @@ class Settings(BaseSettings):
         if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0):
             raise ValueError("must be an address such as http://127.0.0.1:8000")
         return url.rstrip("/")
+
+    @field_validator("root_path")
+    @classmethod
+    def _a_prefix(cls, path: str) -> str:
+        if path and not path.startswith("/"):
+            raise ValueError("must begin with /, such as /cats")
+        return path.rstrip("/")
 
     @field_validator("origins")
     @classmethod
@@ -180,11 +193,14 @@ def _parts(listed: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in listed.split(",") if part.strip())
 
 
-def load() -> Settings:
-    """The settings as they are now. Raises SettingsError that names the variable, or the line, at fault."""
+def load(**given: object) -> Settings:
+    """The settings as they are now. Raises SettingsError that names the variable, or the line, at fault.
+
+    given: those that a command line names in the place of the environment's; None is not named.
+    """
     try:
         _require_readable(Path(_FILE))
-        settings = Settings()
+        settings = Settings.model_validate({name: one for name, one in given.items() if one is not None})
     except ValidationError as error:
         lines = [
             f"{PREFIX}{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}{_got(e['loc'], e['input'])}"
@@ -205,7 +221,7 @@ def load() -> Settings:
 
 def _got(place: tuple[int | str, ...], value: object) -> str:
     """The value at fault, unless it is, or holds, a password."""
-    is_secret = not {"journal", "admin_token"}.isdisjoint(place) or "@" in str(value)
+    is_secret = not {"journal", "admin_token", "api_key"}.isdisjoint(place) or "@" in str(value)
     return "" if is_secret else f" (got {value!r})"
 
 

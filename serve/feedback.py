@@ -45,7 +45,7 @@ _BODY: Final[dict[str, Any]] = {  # Any: OpenAPI
     "/feedback",
     response_model=None,
     openapi_extra=_BODY,
-    responses={200: {"model": Correction}, **problems.responses(400, 401, 403, 408, 413, 415, 422, 503)},
+    responses={200: {"model": Correction}, **problems.responses(400, 401, 403, 408, 409, 413, 415, 422, 503)},
 )
 async def feedback(request: Request) -> Response:
     """Say what the right class is; the answer comes once that is safe on disk.

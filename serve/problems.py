@@ -32,6 +32,7 @@ STATUSES: Final[dict[type[errors.PawloopError], tuple[int, str]]] = {
     errors.OverloadedError: (503, "overloaded"),
     errors.NoModelError: (503, "no model"),
     errors.BusyError: (503, "busy"),
+    errors.JournalOffError: (409, "journal off"),
     errors.JournalError: (503, "journal unavailable"),
     errors.RegistryError: (503, "registry unavailable"),
     errors.PawloopError: (500, "cannot be done"),

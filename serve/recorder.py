@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from pawloop.errors import JournalError
+from pawloop.errors import JournalError, JournalOffError
 from pawloop.image import photo_id
 from pawloop.settings import Settings
 from serve.answer import Answer
@@ -109,10 +109,11 @@ class Recorder:
     def judge(self, prediction_id: str, label: str | None) -> Future[None]:
         """Write a person's correction, or by None that it is taken back.
 
-        The future resolves once it is on disk, or with JournalError.
+        The future resolves once it is on disk, or with JournalError. Raises JournalOffError where there is
+        no journal, JournalError where too much waits for its disk.
         """
         if not self.is_on:
-            raise JournalError("the journal is switched off (PAWLOOP_JOURNAL=off), so nothing is noted")
+            raise JournalOffError("the journal is switched off (PAWLOOP_JOURNAL=off), so nothing is noted")
         if len(self._queue) >= 2 * _LIMIT:
             raise JournalError("the journal cannot keep up with its disk; try again later")
         written: Future[None] = Future()

@@ -35,18 +35,11 @@ _BACKLOG: Final = 512
 _FILES: Final = (65_536, 10_240)  # tried where a system calls the limit unlimited and lets nobody have that
 
 
-def run(
-    settings: Settings,
-    *,
-    uds: Path | None = None,
-    root_path: str = "",
-    forwarded_allow_ips: str | None = None,
-) -> None:
+def run(settings: Settings, *, uds: Path | None = None) -> None:
     """Serve until Ctrl-C or SIGTERM, then answer what is in flight and return.
 
-    uds: a Unix socket to listen on, in place of host and port. root_path: prefix that a proxy in front
-    takes off. forwarded_allow_ips: proxies whose word about the client is taken; None takes nobody's.
-    Raises ServerError when the address is taken, and as `require_startable` does.
+    uds: a Unix socket to listen on, in place of host and port. Raises ServerError when the address is
+    taken, and as `require_startable` does.
     """
     memory.arrange()
     take_descriptors()
@@ -57,18 +50,13 @@ def run(
     with listening_at(uds) if uds else closing(listen(settings.host, settings.port)) as listener:
         head_start = loading.HeadStart(settings, name)
         try:
-            _serve(settings, head_start, listener, ending, root_path, forwarded_allow_ips)
+            _serve(settings, head_start, listener, ending)
         finally:
             head_start.take()  # or a thread in onnxruntime's C++ would abort the process at its end
 
 
 def _serve(
-    settings: Settings,
-    head_start: loading.HeadStart,
-    listener: socket.socket,
-    ending: _Ending,
-    root_path: str,
-    forwarded_allow_ips: str | None,
+    settings: Settings, head_start: loading.HeadStart, listener: socket.socket, ending: _Ending
 ) -> None:
     import uvicorn  # these take as long to import as the model to load, so both go on at once
 
@@ -79,7 +67,7 @@ def _serve(
     app = create_app(settings, head_start)
     config = uvicorn.Config(
         calls.Logged(app) if settings.access_log else app,
-        root_path=root_path,
+        root_path=settings.root_path,
         http=LendingLane,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
         ws="none",
@@ -87,8 +75,7 @@ def _serve(
         access_log=False,
         log_level="warning",
         server_header=False,
-        proxy_headers=forwarded_allow_ips is not None,
-        forwarded_allow_ips=forwarded_allow_ips,
+        forwarded_allow_ips=settings.forwarded_allow_ips,
         timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=_LAST_ANSWERS_S,
         backlog=_BACKLOG,
@@ -96,7 +83,7 @@ def _serve(
     server = ending.server = Server(config)
     if ending.is_asked:
         return
-    log.info("%s", _addresses(settings.host, listener, root_path))
+    log.info("%s", _addresses(settings, listener))
     server.run([listener])
     if not server.started:
         raise ServerError("the server did not start; the lines above say why")
@@ -235,10 +222,11 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _addresses(host: str, listener: socket.socket, root_path: str) -> str:
-    address = listener.getsockname()
-    if isinstance(address, str):
-        return f"Pawloop serves at {address}"
-    name = f"[{host}]" if ":" in host else host
-    url = f"http://{name}:{address[1]}{root_path}"
-    return f"Pawloop serves at {url} (page), {url}/docs (API)"
+def _addresses(settings: Settings, listener: socket.socket) -> str:
+    address, host = listener.getsockname(), settings.host
+    url = address
+    if not isinstance(address, str):
+        url = f"http://[{host}]:{address[1]}" if ":" in host else f"http://{host}:{address[1]}"
+    if settings.root_path:  # its pages name all that they load by the prefix, so only the proxy shows them
+        return f"Pawloop serves at {url}, behind a proxy as {settings.root_path}"
+    return f"Pawloop serves at {url}" + ("" if url == address else f" (page), {url}/docs (API)")

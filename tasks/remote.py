@@ -7,20 +7,22 @@ layouts or archives.
 from __future__ import annotations
 
 import errno
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import fsspec
-from aiohttp import ClientError
+from aiohttp import ClientError, ClientTimeout
 
 from pawloop import durable
 from pawloop.addresses import public, public_text
-from pawloop.errors import SourceError
+from pawloop.errors import SourceError, UnreachableSourceError
 from tasks import archive
 from tasks.fetch import fetch
 from tasks.layout import folders, placed
@@ -32,6 +34,9 @@ T = TypeVar("T")
 READERS: Final = 8
 NETWORKS: Final = ("http", "https", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf")
 _WAITS_S: Final = (0.5, 2.0, 8.0)
+_NOT_THERE: Final = (404, 410)
+# aiohttp's own five minutes are for all of an answer, which a large archive takes longer for.
+_PATIENCE: Final = ClientTimeout(total=None, sock_connect=30, sock_read=60)
 _OUR_DISK: Final = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 # What file systems call a file's version; without any of them a file is read again each time.
 _VERSION_KEYS: Final = (
@@ -52,7 +57,7 @@ _VERSION_KEYS: Final = (
 def listing(source: str, classes: Sequence[str], _store: Path) -> Listing:
     """The photos below a URL. Raises SourceError when it cannot be reached or holds nothing."""
     with _translated(source):
-        files, root = fsspec.core.url_to_fs(source)
+        files, root = _opened(source)
         found = again(lambda: files.find(root, detail=True))
     # A web server's folders are addresses, where a space is %20.
     plain: Callable[[str], str] = unquote if source.startswith(("http://", "https://")) else str
@@ -79,24 +84,26 @@ def listing(source: str, classes: Sequence[str], _store: Path) -> Listing:
 
 def fetched_archive(source: str, classes: Sequence[str], store: Path) -> Listing:
     """The photos in an archive behind a URL, which is fetched into the store unless it is there unchanged."""
-    return archive.listing(str(fetched(source, store)), classes, store)
+    found = archive.listing(str(fetched(source, store)), classes, store)
+    return replace(found, place=source)  # of each version of it, so that what is known of one makes room
 
 
 def fetched(source: str, store: Path) -> Path:
     """A file behind a URL, in the store; fetched again only when it changed there.
 
     A download that broke off goes on where it stopped, in this run or the next, where its version is known
-    and pieces of it can be asked for.
+    and pieces of it can be asked for. Of its versions before, the latest stays: somebody may be reading it.
     """
     with _translated(source):
-        files, path = fsspec.core.url_to_fs(source)
+        files, path = _opened(source)
         info = again(lambda: files.info(path))
     mark = version(info)
     target = (
         store
         / "cache"
         / "fetched"
-        / durable.content_key(source, mark)
+        / durable.content_key(source)
+        / durable.content_key(mark)
         / PurePosixPath(urlsplit(source).path).name
     )
     if mark is None or not target.exists():
@@ -106,7 +113,21 @@ def fetched(source: str, store: Path) -> Path:
         with store_errors(store), lock, _translated(source):
             if mark is None or not target.exists():
                 fetch(files, path, target, info if mark else {}, again)
+        _forget_older(target.parent)
     return target
+
+
+def _forget_older(kept: Path) -> None:
+    others = [one for one in kept.parent.iterdir() if one != kept]
+    for old in sorted(others, key=lambda one: one.stat().st_mtime)[:-1]:
+        shutil.rmtree(old, ignore_errors=True)  # another run does the same
+
+
+def _opened(address: str) -> tuple[Any, str]:  # Any: fsspec has no types
+    """The file system of an address, and the path there. Raises ValueError for what is no address."""
+    of_web = {"client_kwargs": {"timeout": _PATIENCE}} if address.startswith(("http://", "https://")) else {}
+    found: tuple[Any, str] = fsspec.core.url_to_fs(address, **of_web)
+    return found
 
 
 def require_known(places: Iterable[str], source: str) -> None:
@@ -119,7 +140,7 @@ def require_known(places: Iterable[str], source: str) -> None:
 def read(url: str) -> bytes:
     """The bytes behind a URL. Raises OSError, also for what is no address."""
     try:
-        files, path = fsspec.core.url_to_fs(url)
+        files, path = _opened(url)
         return _read(files, path)
     except ValueError as error:
         raise OSError(f"no address: {error}") from None
@@ -129,12 +150,23 @@ def again(action: Callable[[], T]) -> T:
     """What `action` gives, tried up to four times with longer and longer waits where a network fails."""
     for wait_s in _WAITS_S:
         try:
-            return action()
+            return _plainly(action)
         except (FileNotFoundError, PermissionError):
             raise
         except (OSError, ClientError):
             time.sleep(wait_s)
-    return action()
+    return _plainly(action)
+
+
+def _plainly(action: Callable[[], T]) -> T:
+    """What `action` gives. fsspec says of a web server that does not answer that there is no such file."""
+    try:
+        return action()
+    except FileNotFoundError as error:
+        cause = error.__cause__
+        if isinstance(cause, ClientError) and getattr(cause, "status", None) not in _NOT_THERE:
+            raise cause from None
+        raise
 
 
 def version(info: dict[str, Any]) -> str | None:  # Any: each file system has facts of its own
@@ -151,6 +183,11 @@ def _read(files: Any, path: str) -> bytes:  # Any: fsspec has no types
     return content
 
 
+def _words(error: BaseException) -> str:
+    """What an error says, or what it is called: some, as of a time that is over, say nothing."""
+    return str(error) or str(error.__cause__ or "") or type(error).__name__
+
+
 @contextmanager
 def _translated(source: str) -> Iterator[None]:
     told = public(source)
@@ -165,6 +202,6 @@ def _translated(source: str) -> Iterator[None]:
     except (OSError, ClientError) as error:
         if isinstance(error, OSError) and error.errno in _OUR_DISK:
             raise
-        raise SourceError(
-            f"{told}: cannot be reached: {public_text(str(error))}; check address, network and rights"
+        raise UnreachableSourceError(
+            f"{told}: cannot be reached: {public_text(_words(error))}; check address, network and rights"
         ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pty
@@ -409,6 +410,29 @@ def test_ctrl_c_ends_a_retrain_and_its_passing_prefect_server(shell: Shell) -> N
     assert "aborted by an interrupt signal" in said
     assert "Traceback" not in said
     assert not [child for child in children if child.is_running()]
+
+
+def test_a_source_that_does_not_answer_is_exit_status_1_since_it_may_answer_later(shell: Shell) -> None:
+    code = "import time; time.sleep = lambda _: None; from pawloop.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "init", "far", "--photos", "http://127.0.0.1:9/photos.zip"],
+        cwd=shell.folder, env=shell.environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "http://127.0.0.1:9/photos.zip: cannot be reached" in done.stderr
+    assert done.returncode == 1
+
+
+def test_a_servers_key_may_stand_in_the_file_of_settings(shell: Shell) -> None:
+    published.champion(shell.folder / "store")
+    keys = shell.folder / "keys"
+    keys.write_text(f"minka:{hashlib.sha256(b'sesame').hexdigest()}\n")
+    photo = shell.folder / "red.png"
+    photo.write_bytes(published.photo("red"))
+    (shell.folder / ".env").write_text("PAWLOOP_API_KEY=sesame\n")
+    with serving.running(serving.settings(shell.folder, api_keys=keys)) as server:
+        assert "cat" in shell.run("predict", photo, "--url", server.url).stdout
+        assert shell.run("predict", photo, "--url", server.url, "--api-key", "another").returncode == 1
+    assert "PAWLOOP_API_KEY = (set) (from .env)" in shell.run("doctor").stdout
 
 
 def test_doctor_names_what_keeps_the_server_from_starting(shell: Shell) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -19,13 +20,16 @@ from pawloop.image import photo_id
 from pawloop.journal import Journal
 from pawloop.journal_rows import Prediction
 from pawloop.settings import Settings
+from serve import answer as answering
 from serve import kept
 from serve import recorder as recording
 from serve.answer import Answer, new_id
-from serve.jobs import Job
+from serve.app import create_app
+from serve.jobs import Done, Job
 from serve.kept import KeptPhotos
-from serve.loading import load
+from serve.loading import Serving, load
 from serve.recorder import Recorder
+from serve.state import Live
 from tests import published
 from tests.serve.running import Running, running, settings, until
 
@@ -127,11 +131,41 @@ def test_stopping_the_server_writes_every_answer(journaled: Settings) -> None:
     assert {row.id for row in opened(journaled).predictions("colours")} == set(ids)
 
 
+class Slow(Job[Answer]):
+    """A job that leaves its answer to the event loop, which is about to end."""
+
+    def __init__(self, live: Live) -> None:
+        super().__init__(time.monotonic() + 60)
+        self.live = live
+        self.loop = asyncio.get_running_loop()
+
+    def work(self, serving: Serving) -> Answer:
+        time.sleep(0.3)
+        return answering.answer(serving, published.photo("red"), 10_000)
+
+    def settle(self, outcome: Done[Answer] | BaseException) -> None:
+        assert isinstance(outcome, Done)
+        self.loop.call_soon_threadsafe(self.live.recorder.record, outcome.value, published.photo("red"), 0.3)
+
+    def dropped(self) -> None:
+        pass
+
+
+def test_an_answer_that_is_found_while_the_server_stops_is_written_too(journaled: Settings) -> None:
+    async def serve() -> None:
+        app = create_app(journaled)
+        async with app.router.lifespan_context(app):
+            app.state.live.engine.put(Slow(app.state.live))
+
+    asyncio.run(serve())
+    assert len(list(opened(journaled).predictions("colours"))) == 1
+
+
 def test_without_a_journal_a_correction_is_refused_in_words(tmp_path: Path) -> None:
     published.champion(tmp_path / "store")
     with running(settings(tmp_path, journal="off")) as server:
         refused = correct(server, ask(server), "dog")
-    assert refused.status_code == 503
+    assert refused.status_code == 409
     assert "PAWLOOP_JOURNAL" in refused.json()["detail"]
 
 

@@ -20,14 +20,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @contextmanager
-def process(folder: Path, log: Path, **arguments: object) -> Iterator[httpx.Client]:
-    """`serve.run.run(…)` on a Unix socket, as the command line calls it; stdout goes to `log`."""
+def process(folder: Path, log: Path, *options: str) -> Iterator[httpx.Client]:
+    """`pawloop serve --uds …`, with these options; stdout goes to `log`."""
     brief = tempfile.TemporaryDirectory()  # as its path must be
     address = Path(brief.name) / "s"
-    code = (
-        "from pathlib import Path; from pawloop import settings; from serve.run import run; "
-        f"run(settings.load(), uds=Path({str(address)!r}), **{arguments!r})"
-    )
     values = {
         "PAWLOOP_STORE": str(folder / "store"),
         "PAWLOOP_PROBLEM": str(published.problem_file(folder)),
@@ -36,8 +32,9 @@ def process(folder: Path, log: Path, **arguments: object) -> Iterator[httpx.Clie
     }
     with log.open("wb") as out:
         started = subprocess.Popen(
-            [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, **values}, stdout=out
-        )
+            [sys.executable, "-m", "pawloop.cli", "serve", "--uds", str(address), *options],
+            cwd=ROOT, env={**os.environ, **values}, stdout=out,
+        )  # fmt: skip
         try:
             until(address.exists)
             with httpx.Client(transport=httpx.HTTPTransport(uds=str(address)), base_url="http://x") as client:
@@ -51,7 +48,7 @@ def process(folder: Path, log: Path, **arguments: object) -> Iterator[httpx.Clie
 def test_a_unix_socket_answers_under_the_prefix_of_its_proxy(tmp_path: Path) -> None:
     published.champion(tmp_path / "store")
     log = tmp_path / "log"
-    with process(tmp_path, log, root_path="/paws", forwarded_allow_ips="*") as client:
+    with process(tmp_path, log, "--root-path", "/paws/", "--forwarded-allow-ips", "*") as client:
         answer = client.post("/predict", content=published.photo("red"), headers=_FORWARDED)
         assert answer.json()["label"] == "cat"
         assert client.get("/openapi.json").json()["servers"] == [{"url": "/paws"}]
@@ -59,7 +56,7 @@ def test_a_unix_socket_answers_under_the_prefix_of_its_proxy(tmp_path: Path) -> 
     assert json.loads(log.read_text().splitlines()[0])["client"] == "203.0.113.7"
 
 
-def test_nobodys_word_about_the_client_counts_unless_told(tmp_path: Path) -> None:
+def test_the_word_of_whoever_calls_a_socket_counts_only_if_told(tmp_path: Path) -> None:
     published.champion(tmp_path / "store")
     log = tmp_path / "log"
     with process(tmp_path, log) as client:

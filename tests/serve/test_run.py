@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -33,7 +34,7 @@ def starting(folder: Path, *command: str, **environment: str) -> Iterator[subpro
     }
     started = subprocess.Popen(
         [sys.executable, "-m", *(command or ["serve"])], cwd=ROOT, env={**os.environ, **values},
-        stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
         yield started
@@ -103,6 +104,24 @@ def test_a_server_that_ends_leaves_its_successors_unix_socket(brief: Path) -> No
     with listening_at(path):
         ending.__exit__(None, None, None)
         assert path.exists()
+
+
+@pytest.mark.parametrize(
+    ("believed", "client"), [("", "203.0.113.7"), ("198.51.100.1", "127.0.0.1")], ids=["its own", "another"]
+)
+def test_the_stacks_server_lives_behind_a_proxy_by_its_settings(
+    tmp_path: Path, believed: str, client: str
+) -> None:
+    published.champion(tmp_path / "store")
+    forwarded = {"x-forwarded-for": "203.0.113.7", "x-forwarded-proto": "https"}
+    proxied = {"PAWLOOP_ROOT_PATH": "/paws", "PAWLOOP_FORWARDED_ALLOW_IPS": believed}
+    with process(tmp_path, PAWLOOP_ACCESS_LOG="1", **proxied) as (started, url):
+        answer = httpx.post(f"{url}/predict", content=published.photo("red"), headers=forwarded)
+        assert answer.json()["label"] == "cat"
+        assert httpx.get(f"{url}/openapi.json").json()["servers"] == [{"url": "/paws"}]
+        assert started.stdout
+        lines = (json.loads(line) for line in started.stdout)
+        assert next(one for one in lines if one["method"] == "POST")["client"] == client
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -13,7 +13,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from pawloop.errors import SourceError
+from pawloop.errors import SourceError, UnreachableSourceError
 from tasks import browse, remote
 from tasks import collect as collecting
 from tasks.collect import collect
@@ -84,6 +84,24 @@ def test_an_archive_on_a_web_server_is_fetched_once(website: tuple[str, Path], t
     assert first.photo_count == again.photo_count == 12
     assert len(kept) == 1
     assert kept[0].stat().st_mtime_ns == before
+
+
+def test_of_an_archive_that_changes_on_a_web_server_the_last_two_stay(
+    website: tuple[str, Path], tmp_path: Path
+) -> None:
+    address, folder = website
+    for number in range(4):
+        zipped(folder / "pets.zip", MEMBERS | {"pets/cat/note.txt": bytes(number)})
+        assert collect(problem(f"{address}/pets.zip"), tmp_path / "store").photo_count == 12
+    assert len(list((tmp_path / "store" / "cache" / "fetched").rglob("*.zip"))) == 2
+    assert len(list((tmp_path / "store" / "cache" / "seen").iterdir())) == 1
+
+
+def test_a_download_may_take_as_long_as_bytes_come() -> None:
+    files, _ = remote._opened("http://127.0.0.1:9/pets.zip")
+    patience = files.client_kwargs["timeout"]
+    assert patience.total is None
+    assert patience.sock_read
 
 
 def test_a_list_of_urls_is_read_and_what_cannot_be_had_is_told(
@@ -179,7 +197,7 @@ def test_a_network_that_fails_now_and_then_is_tried_again(monkeypatch: pytest.Mo
     ("source", "words"),
     [
         ("memory://nowhere", "nothing"),
-        ("http://127.0.0.1:9/pets.zip", "cannot be reached|nothing at this address"),
+        ("http://127.0.0.1:9/pets.zip", "cannot be reached: Cannot connect"),
         ("gopher://pets", "gopher"),
         ("sample://birds", 'the only one is "sample://pets"'),
     ],
@@ -191,6 +209,12 @@ def test_a_source_that_cannot_be_reached_is_told(
 
     with pytest.raises(SourceError, match=words):
         collect(problem(source), tmp_path)
+
+
+def test_an_address_where_nothing_lies_is_told_at_once(website: tuple[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="there is nothing at this address") as caught:
+        collect(problem(f"{website[0]}/pets.zip"), tmp_path / "store")
+    assert not isinstance(caught.value, UnreachableSourceError)
 
 
 def test_remote_photos_lose_their_place_but_not_their_pixels(
