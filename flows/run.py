@@ -47,15 +47,14 @@ def only_one(store: Path, problem: Problem, what: str = "retrain") -> Iterator[N
     Raises BusyError that names the holder.
     """
     shown = rename(problem, _RUNNING)
-    name = problem.name if what == "retrain" else f"{problem.name}.{what}"
-    with durable.lock(running.run_lock(store, name), f"{what} run {shown}"):
+    with durable.lock(running.run_lock(store, problem.name, what), f"{what} run {shown}"):
         yield
 
 
 @contextmanager
 def alone_with_photos(store: Path, problem: Problem) -> Iterator[None]:
     """From collecting to splitting, wait for the problem's other flow, which makes the same tables."""
-    path = running.run_lock(store, f"{problem.name}.photos")
+    path = running.run_lock(store, problem.name, "photos")
     if runtime.flow_run.id and (holder := durable.holder(path)):
         get_run_logger().info("Waiting for the photos, which %s has", holder)
     with durable.lock(path, f"run {_named(problem, _RUNNING)}", wait=True):

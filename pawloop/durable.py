@@ -144,6 +144,7 @@ def lock(path: Path, purpose: str, *, wait: bool = False) -> Iterator[None]:
         except OSError as error:
             error.filename = str(path)
             raise
+        file.truncate(0)  # what a holder says that was killed
         if purpose:
             _sign(file, path, purpose)
         try:
@@ -156,7 +157,6 @@ def _sign(file: TextIO, path: Path, purpose: str) -> None:
     since = datetime.now(UTC).isoformat(timespec="seconds")
     word = f"{purpose} (process {os.getpid()} on {socket.gethostname()}, since {since})"
     try:
-        file.truncate(0)
         os.write(file.fileno(), word.encode())  # what a buffer held would fail once more when it is closed
     except OSError as error:
         error.filename = str(path)

@@ -55,8 +55,9 @@ def orphaned(settings: Settings) -> str | None:
     return str(note["mark"])
 
 
-def run_lock(store: Path, name: str) -> Path:
-    """The lock that a run holds: of a problem for a retrain, of `problem.what` for other flows."""
+def run_lock(store: Path, problem: str, what: str = "retrain") -> Path:
+    """The lock of a problem's runs of a kind: a flow, or what several flows do one at a time."""
+    name = problem if what == "retrain" else f"{problem}.{what}"
     return store / "locks" / f"{name}.lock"
 
 

@@ -25,11 +25,15 @@ class Alive(BaseModel):
 
 
 class Refused(BaseModel):
-    """A version that was not taken into service."""
+    """A version that was not taken into service.
+
+    may_pass: whether that is a fault of the moment, such as a full table of open files; it is tried again.
+    """
 
     version: int = Field(examples=[4])
     reason: str = Field(examples=["models/cat-vs-dog/4/model.onnx: its bytes are not those of card.json"])
     at: str = Field(examples=["2026-11-24T21:00:00+00:00"])
+    may_pass: bool = False
 
 
 class Readiness(BaseModel):

@@ -39,11 +39,15 @@ _WITHDRAWN: Final = "the champion was withdrawn; run a retrain, or promote a ver
 
 @dataclass(frozen=True)
 class Refusal:
-    """A version that was not taken into service. at: when, in UTC."""
+    """A version that was not taken into service.
+
+    at: when, in UTC. may_pass: whether it is a fault of the moment, so that it is tried again.
+    """
 
     version: int
     reason: str
     at: str
+    may_pass: bool
 
     def as_dict(self) -> dict[str, object]:
         """The refusal as `/readyz` tells it."""
@@ -239,7 +243,8 @@ class Watcher:
 
     def _refuse(self, number: int, error: Exception) -> None:
         reason = str(error) if isinstance(error, PawloopError) else f"{type(error).__name__}: {error}"
-        refusal = Refusal(number, self._public(reason), datetime.now(UTC).isoformat(timespec="seconds"))
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        refusal = Refusal(number, self._public(reason), at, _may_pass(error))
         others = [old for old in self.refused if old.version != number]
         self.refused = [*others, refusal][-_REFUSALS_KEPT:]
         log.error("version %d is refused: %s", number, reason, exc_info=not isinstance(error, PawloopError))

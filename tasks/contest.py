@@ -95,13 +95,13 @@ class Contest:
     def run(self) -> list[Entry]:
         """All that was trained, from the best on validation photos on.
 
-        Raises BudgetError when fine-tuning was asked for always and no epoch fits the budget,
-        UnfinishedError at the deadline.
+        Raises BudgetError when fine-tuning was asked for always and no epoch fits the budget, DivergedError
+        when it was and all that was fine-tuned diverged, UnfinishedError at the deadline.
         """
         wanted, first_s = self.recipe.fine_tune, self._require_an_epoch()
         entries = [self.frozen(self.recipe.nets[0], self.deadline)]
         began = time.monotonic()
-        until = began + self.recipe.budget_s
+        until = min(began + self.recipe.budget_s, self.deadline)
         share_until = until if wanted == "never" else began + _HEADS_SHARE * self.recipe.budget_s
         for net in sorted(self._others(), key=lambda one: one.cost):
             dearer = max(1.0, net.cost / self.recipe.nets[0].cost)  # it may be the one to be fine-tuned
@@ -118,7 +118,7 @@ class Contest:
         if wanted == "always" or (wanted == "auto" and best < _GOOD_ENOUGH):
             try:
                 entries += self.tuned(entries, until)
-            except BudgetError as error:
+            except (BudgetError, DivergedError) as error:
                 if wanted == "always":
                     raise
                 self.notes.append(str(error))
@@ -182,7 +182,7 @@ class Contest:
     def tuned(self, entries: Sequence[Entry], until: float) -> list[Entry]:
         """Fine-tuned candidates, each from its network's best head, raced until `until`.
 
-        Raises BudgetError when there is no time for one epoch of any.
+        Raises BudgetError when there is no time for one epoch of any, DivergedError when all diverge.
         """
         begun = {one.net for one in self.recipe.trials if checkpoint(self.folder, self.recipe, one).exists()}
         starts = {entry.net: entry for entry in _best_cuts(entries, begun)}

@@ -24,7 +24,7 @@ from tasks.contest import Contest
 from tasks.entry import Entry
 from tasks.evaluate import largest_cost
 from tasks.inputs import Progress
-from tasks.paired import lower_bound, upper_bound
+from tasks.paired import by_group, lower_bound, upper_bound
 from tasks.trials import Trial, trial_of
 from tasks.tune import Search, checkpoints
 
@@ -133,8 +133,9 @@ def gain(search: Search, pair: tuple[Trial, Trial], on_progress: Progress) -> Ga
         costs.append(incurred(labels, answers.decide(problem.costs), problem.costs))
         right.append(answers.decide(problem.costs).label == labels)
     photos = min(map(len, right))  # memory holds fewer at a larger size; they are the first in one order
-    difference = costs[1][:photos] - costs[0][:photos]
-    largest = largest_cost(problem.costs)
+    extra = costs[1][:photos] - costs[0][:photos]
+    difference, each = by_group(extra, dataset.groups("test")[:photos])
+    largest = each * largest_cost(problem.costs)
     return Gain(
         float(difference.mean()),
         lower_bound(difference, largest),

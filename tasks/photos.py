@@ -39,8 +39,11 @@ def keep(content: bytes, id: str, name: str, store: Path) -> tuple[str, str]:
     if not (path.exists() and path.stat().st_size == len(kept)):
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.draft")  # another thread may keep it, too
-        draft.write_bytes(kept)
-        draft.replace(path)  # no sync: readers check the hash, and a lost file is imported again
+        try:
+            draft.write_bytes(kept)
+            draft.replace(path)  # no sync: readers check the hash, and a lost file is imported again
+        finally:
+            draft.unlink(missing_ok=True)  # of what the disk had no room for
     return location_of(path, store), stored
 
 

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from pawloop import durable
+from pawloop import durable, running
 from pawloop.registry import Registry, Version, names
 from tasks.runs import outcome_of
 
-_MADE_AGAIN = ("trained", "features", "extractors", "answers")
+_RUNS = ("retrain", "tune")
+_MADE_AGAIN = ("trained", "features", "extractors", "answers", "cache/fetched")
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def remove(store: Path, found: Collection[Old], before: datetime) -> None:
 def _undisturbed(store: Path) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         for name in sorted({*names(store), *(path.name for path in (store / "datasets").glob("*/"))}):
-            held.enter_context(durable.lock(store / "locks" / f"{name}.lock", ""))
+            for what in _RUNS:
+                held.enter_context(durable.lock(running.run_lock(store, name, what), ""))
         yield
 
 

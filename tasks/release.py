@@ -130,16 +130,17 @@ def confirm(
     """Ask the live server until it answers with the new version; else take the promotion back.
 
     before: the champion until now, restored when the server refuses the new version or stays
-    silent about it for `timeout_s` seconds; then the version is marked as rejected.
-    Raises ConfirmError, after all of that.
+    silent about it for `timeout_s` seconds; then the version is marked as rejected. Where somebody made
+    another version champion meanwhile, theirs is the word that counts.
+    Raises ConfirmError, after a rejection.
     """
     if not server_url:
         told = "no server was asked whether it answers with the new version (PAWLOOP_SERVER_URL is empty)"
         return Confirmed(False, told)
     made_by = registry.version(version, check=False).card.run
-    question, last = ask or _readiness, "no answer"
+    question, last, is_refused = ask or _readiness, "no answer", False
     deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and registry.aliases().champion == version:
         try:
             ready = question(f"{server_url}/readyz")
         except httpx.HTTPError as error:
@@ -157,9 +158,9 @@ def confirm(
             is_same = (model.get("name"), model.get("version")) == (registry.name, version)
             if is_same and ready.get("run", made_by) == made_by:  # servers of before do not tell it
                 return Confirmed(True, f"{server_url} serves version {version}")
-            reasons = [r["reason"] for r in ready.get("refused", []) if r.get("version") == version]
-            if reasons:
-                last = f"it refused version {version}: {reasons[-1]}"
+            why = _refusal(ready, version)
+            if why is not None:
+                last, is_refused = f"it refused version {version}: {why}", True
                 break
         time.sleep(_ASK_EVERY_S)
     reason = f"not confirmed by the live server: {last}"
@@ -168,6 +169,8 @@ def confirm(
         registry.restore(before, reason, expected=version)
     except RegistryError:  # somebody else was faster, so it serves no more
         back = f"version {registry.aliases().champion} is champion by now"
+        if not is_refused:
+            return Confirmed(False, f"{back}, so no server was asked any longer to serve version {version}")
     registry.reject(version, reason)
     raise ConfirmError(
         f"{registry.name} version {version} was {reason}. It is marked as rejected, and {back}. "
@@ -185,7 +188,13 @@ def refusal(registry: Registry, number: int, server_url: str) -> str | None:
         return None
     if ready.get("problem", registry.name) != registry.name:
         return None
-    return next((r["reason"] for r in ready.get("refused", []) if r.get("version") == number), None)
+    return _refusal(ready, number)
+
+
+def _refusal(ready: dict[str, Any], number: int) -> str | None:  # Any: JSON's values
+    """Why a server refuses a version for good; it tries again by itself what a fault of the moment was."""
+    refused = (one for one in ready.get("refused", []) if one.get("version") == number)
+    return next((str(one["reason"]) for one in refused if not one.get("may_pass")), None)
 
 
 def _readiness(url: str) -> dict[str, Any]:  # Any: JSON's values

@@ -23,12 +23,14 @@ from tasks.manifest import KEPT, PLACED, SIDES, Dataset, Side, versions
 from tasks.store import store_errors, told
 from tasks.verdict import COPY, WRONG, one_side
 
+Member = tuple[str, str | None, str, str | None, str | None]  # photo, class, verdict, side, group
+
 
 def split(curated: Path, problem: Problem, store: Path) -> Dataset:
     """Give every kept photo its side and write the version, or find it already there.
 
-    The version's id hashes its sorted (photo, class, verdict, side) and the rules of curation: the same
-    photos are the same version, whatever their order, names or machine.
+    The version's id hashes its sorted (photo, class, verdict, side, group) and the rules of curation: the
+    same photos are the same version, whatever their order, names or machine.
     """
     table = pq.read_table(curated)
     sides = _sides(table, problem)
@@ -55,13 +57,14 @@ def side_of(problem_name: str, key: str, test: float, validation: float) -> Side
     return "validation" if place < test + validation else "train"
 
 
-def version_id(members: Iterable[tuple[str, str | None, str, str | None]], rules: dict[str, object]) -> str:
-    """16 hexadecimal digits for (photo, class, verdict, side) in any order, and the rules."""
+def version_id(members: Iterable[Member], rules: dict[str, object]) -> str:
+    """16 hexadecimal digits for the members in any order, and the rules."""
     label_json = cache(partial(json.dumps, ensure_ascii=False))  # one of few words; an id is plain text
     lines = sorted(
         {
-            f'["{id}", {label_json(label)}, "{verdict}", {label_json(side)}]'
-            for id, label, verdict, side in members
+            f'["{id}", {label_json(label)}, "{verdict}", {label_json(side)}'
+            + (f", {json.dumps(group)}]" if group else "]")
+            for id, label, verdict, side, group in members
         }
     )
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
@@ -95,9 +98,9 @@ def _sides(table: pa.Table, problem: Problem) -> list[Side | None]:
     ]
 
 
-def _members(table: pa.Table) -> Iterable[tuple[str, str | None, str, str | None]]:
+def _members(table: pa.Table) -> Iterable[Member]:
     # A further copy of a photo changes nothing that a model could learn: it makes no new version.
-    columns = (table.column(name).to_pylist() for name in ("id", "label", "verdict", "side"))
+    columns = (table.column(name).to_pylist() for name in ("id", "label", "verdict", "side", "group"))
     return (row for row in zip(*columns, strict=True) if row[2] != COPY)
 
 

@@ -31,7 +31,7 @@ from tasks.familiar import Bank
 from tasks.manifest import Dataset, Photo, labels_of
 from tasks.mistakes import worst
 from tasks.occlusion import Occlusion, occlusions
-from tasks.paired import upper_bound
+from tasks.paired import by_group, upper_bound
 from tasks.robustness import Robustness, robustness
 from tasks.slices import Slice, sliced, slices
 
@@ -85,7 +85,8 @@ def calibrate(
     told, int8 = _calibrated("int8", candidate, dataset, problem, bank, on_progress)
     labels = labels_of(dataset.photos("validation"), problem.classes)
     dearer = [incurred(labels, one.decide(problem.costs), problem.costs) for one in (told, reference)]
-    bound = upper_bound(dearer[0] - dearer[1], largest_cost(problem.costs))
+    extra, each = by_group(dearer[0] - dearer[1], dataset.groups("validation"))
+    bound = upper_bound(extra, each * largest_cost(problem.costs))
     if bound > problem.gate.margin:
         reason = f"its extra cost may reach {bound:.4f} on validation photos, more than the margin"
         int8 = int8.model_copy(update={"admitted": False, "reason": reason})

@@ -130,6 +130,13 @@ def test_the_second_holder_is_told_who_the_first_is(tmp_path: Path) -> None:
         pass
 
 
+def test_a_holder_without_a_word_has_not_that_of_one_that_was_killed(tmp_path: Path) -> None:
+    path = tmp_path / "x.lock"
+    path.write_text("retrain run 7 (process 1 on here, since yesterday)")
+    with durable.lock(path, ""):
+        assert "retrain" not in str(durable.holder(path))
+
+
 def test_a_lock_on_a_full_disk_is_named_and_let_go(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     most = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import unicodedata
@@ -113,6 +114,20 @@ def test_many_readers_may_keep_the_same_photo(tmp_path: Path) -> None:
             kept = set(pool.map(lambda _: photos.keep(content, id, "a.jpg", tmp_path), range(8)))
             [(location, _)] = kept
             (tmp_path / location).unlink()
+
+
+def test_a_photo_that_the_disk_has_no_room_for_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(draft: Path, content: bytes) -> int:
+        with draft.open("wb") as file:
+            file.write(content[:10])
+        raise OSError(errno.ENOSPC, "No space left on device", str(draft))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        photos.keep(photo(1), "0" * 64, "a.jpg", tmp_path)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_a_photo_damaged_in_the_store_is_imported_again(tmp_path: Path) -> None:

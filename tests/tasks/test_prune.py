@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pawloop import durable
+from pawloop import durable, running
 from pawloop.card import Verdict
 from pawloop.errors import BusyError, RegistryError
 from pawloop.registry import Registry
@@ -101,12 +101,13 @@ def test_what_can_be_made_again_goes_but_extractors_of_young_features(tmp_path: 
         durable.write_bytes(tmp_path / path, b"bytes")
     for key in ("b", "c"):
         durable.write_bytes(tmp_path / "extractors" / f"{key}.onnx", b"bytes")
-    for folder in ("trained", "features", "extractors"):
+    durable.write_bytes(tmp_path / "cache" / "fetched" / "d" / "e" / "pets.zip", b"bytes")
+    for folder in ("trained", "features", "extractors", "cache"):
         long_ago(tmp_path / folder)
     durable.write_bytes(tmp_path / "features" / "c" / "another.parquet", b"bytes")
     found = prune.old(tmp_path, datetime.now(UTC) - timedelta(days=90))
     assert {(one.kind, one.name) for one in found} == {
-        ("trained", "a"), ("features", "b"), ("extractors", "b.onnx"),
+        ("trained", "a"), ("features", "b"), ("extractors", "b.onnx"), ("cache/fetched", "d"),
     }  # fmt: skip
 
 
@@ -126,11 +127,12 @@ def test_a_full_disk_is_no_reason_not_to_prune(tmp_path: Path, monkeypatch: pyte
     assert prune.old(tmp_path, LATER) == []
 
 
-def test_nothing_is_pruned_while_a_retrain_runs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["retrain", "tune"])
+def test_nothing_is_pruned_while_a_retrain_or_a_search_runs(tmp_path: Path, what: str) -> None:
     published.champion(tmp_path)
     with (
-        durable.lock(tmp_path / "locks" / "colours.lock", "retrain run 7"),
-        pytest.raises(BusyError, match="retrain run 7"),
+        durable.lock(running.run_lock(tmp_path, "colours", what), f"{what} run 7"),
+        pytest.raises(BusyError, match=f"{what} run 7"),
     ):
         prune.remove(tmp_path, prune.old(tmp_path, LATER), LATER)
 

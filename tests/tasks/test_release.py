@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -214,15 +215,27 @@ def test_a_kill_while_a_promotion_is_taken_back_leaves_no_rejected_champion(
     assert registry.aliases().champion == 1
 
 
-def test_a_promotion_that_somebody_else_moved_on_from_is_rejected_and_nothing_restored(
-    registry: Registry,
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_a_promotion_that_somebody_moved_on_from_is_rejected_only_where_the_server_refused_it(
+    registry: Registry, is_refused: bool
 ) -> None:
+    refused = [{"version": 2, "reason": "its self-test differs", "at": "now"}] if is_refused else []
+
     def moved(url: str) -> dict[str, Any]:
         if registry.aliases().champion == 2:
             registry.promote(1, "by hand", expected=2, by="person")
-        return serving(1)
+        return serving(1, refused)
 
-    with pytest.raises(ConfirmError, match="version 1 is champion by now"):
-        release.confirm(registry, 2, None, "http://server", 0.1, moved)
+    rejected = pytest.raises(ConfirmError, match="version 1 is champion by now")
+    with rejected if is_refused else nullcontext():
+        found = release.confirm(registry, 2, None, "http://server", 10, moved)
+        assert (found.is_so, "version 1 is champion by now" in found.told) == (False, True)
     assert registry.aliases().champion == 1
-    assert registry.version(2).rejection is not None
+    assert (registry.version(2).rejection is not None) == is_refused
+    assert registry.aliases().taken_back(2)
+
+
+def test_what_the_server_tries_again_by_itself_is_no_refusal(registry: Registry) -> None:
+    passing = serving(1, [{"version": 2, "reason": "too many open files", "at": "now", "may_pass": True}])
+    assert release.confirm(registry, 2, 1, "http://server", 10, says(passing, serving(2))).is_so
+    assert registry.version(2).rejection is None

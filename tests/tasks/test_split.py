@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pawloop.errors import DatasetError
 from tasks.manifest import SIDES, Dataset, versions
-from tasks.split import side_of, split, version_id
+from tasks.split import Member, side_of, split, version_id
 from tests.tasks.albums import album, curated, made, photo, problem
 
 
@@ -63,9 +63,28 @@ def test_names_order_and_place_make_no_other_version(tmp_path: Path) -> None:
     assert one.id == two.id
 
 
-@given(st.permutations([(str(i), "cat", "kept", "train") for i in range(5)]))
-def test_a_version_id_knows_no_order(members: list[tuple[str, str, str, str]]) -> None:
+@given(st.permutations([(str(i), "cat", "kept", "train", None) for i in range(5)]))
+def test_a_version_id_knows_no_order(members: list[Member]) -> None:
     assert version_id(members, {}) == version_id(sorted(members), {})
+
+
+def test_photos_that_turn_out_to_be_of_one_group_are_another_version(tmp_path: Path) -> None:
+    folder, store = album(tmp_path / "photos", each=12), tmp_path / "store"
+    paths = sorted(folder.rglob("*.jpg"))
+    sides = dict(zip(paths, ("train", "train", "validation", "test") * len(paths), strict=False))
+
+    def listed(*columns: str) -> Dataset:
+        rows = [
+            {"path": path, "label": path.parent.name, "side": side, "group": "one" if side == "test" else ""}
+            for path, side in sides.items()
+        ]
+        lines = [",".join(columns), *(",".join(str(row[name]) for name in columns) for row in rows)]
+        (tmp_path / "photos.csv").write_text("\n".join(lines))
+        return made(problem(tmp_path / "photos.csv"), store)
+
+    one_by_one, grouped = listed("path", "label", "side"), listed("path", "label", "side", "group")
+    assert len(set(one_by_one.groups("test"))) == len(one_by_one.photos("test")) > 1
+    assert set(grouped.groups("test")) == {"group:one"}
 
 
 @pytest.mark.parametrize("change", [{"test": 0.3}, {"smallest_side": 40}])

@@ -178,6 +178,23 @@ def test_the_file_is_calibrated_judged_and_named_in_its_own_metadata(
     onnx.checker.check_model(onnx.load(found.model("float32")), full_check=True)
 
 
+def test_int8_is_admitted_by_groups_of_photos_that_are_right_or_wrong_together(
+    problem: Problem,
+    dataset: Dataset,
+    trained: train.Trained,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    patient = problem.model_copy(update={"gate": sections.Gate(margin=0.5)})
+    ready = {}
+    for name in ("photos", "one group"):
+        found = candidate.export(trained, dataset, patient, tmp_path / name)
+        ready[name] = variants.calibrate(found, dataset, patient, lambda *_: None)["int8"]
+        monkeypatch.setattr(Dataset, "groups", lambda self, side: np.full(len(self.photos(side)), "one"))
+    assert ready["photos"].admitted
+    assert "more than the margin" in str(ready["one group"].reason)
+
+
 def test_a_killed_run_goes_on_from_its_last_finished_stage(
     problem: Problem,
     dataset: Dataset,
@@ -467,11 +484,15 @@ def test_a_candidate_that_diverges_leaves_the_others_going_and_is_named(
 ) -> None:
     monkeypatch.setattr(racer, "_MOST_EPOCHS", 2)
     monkeypatch.setattr(contest, "measured_pace", lambda *_: ("float32", 0.1))
-    two = sections.Train(
-        crop_modes=("center",), fine_tune="always", rates=(4e-4, 1e-4), views=0, budget_s=600
-    )
+
+    def asked(fine_tune: Literal["always", "auto"]) -> sections.Train:
+        return sections.Train(
+            crop_modes=("center",), fine_tune=fine_tune, rates=(4e-4, 1e-4), views=0, budget_s=600
+        )
+
     small = problem.model.model_copy(update={"image_size": 64})
-    recipe = recipes.plan(problem.model_copy(update={"train": two, "model": small}), [pretrained], 0)
+    always = problem.model_copy(update={"train": asked("always"), "model": small})
+    recipe = recipes.plan(always, [pretrained], 0)
     epoch = finetune.FineTuning.epoch
 
     def wild(self: finetune.FineTuning, *given: finetune.Activations) -> None:
@@ -488,6 +509,11 @@ def test_a_candidate_that_diverges_leaves_the_others_going_and_is_named(
     diverging |= {1e-4}
     with pytest.raises(finetune.DivergedError):
         train.train(dataset, recipe, [pretrained], "all diverge")
+    monkeypatch.setattr(contest, "_GOOD_ENOUGH", 2.0)
+    may = recipes.plan(problem.model_copy(update={"train": asked("auto"), "model": small}), [pretrained], 0)
+    story = train.train(dataset, may, [pretrained], "all diverge that may").story
+    assert [one["name"] for one in story["candidates"]] == ["frozen"]
+    assert "the loss is not a number" in story["note"]
 
 
 def test_candidates_race_in_the_time_that_their_own_size_wants(
