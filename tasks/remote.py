@@ -10,7 +10,7 @@ import errno
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -119,8 +119,9 @@ def fetched(source: str, store: Path) -> Path:
 
 def _forget_older(kept: Path) -> None:
     others = [one for one in kept.parent.iterdir() if one != kept]
-    for old in sorted(others, key=lambda one: one.stat().st_mtime)[:-1]:
-        shutil.rmtree(old, ignore_errors=True)  # another run does the same
+    with suppress(FileNotFoundError):  # another run forgets them, too
+        for old in sorted(others, key=lambda one: one.stat().st_mtime)[:-1]:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _opened(address: str) -> tuple[Any, str]:  # Any: fsspec has no types

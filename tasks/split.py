@@ -23,7 +23,7 @@ from tasks.manifest import KEPT, PLACED, SIDES, Dataset, Side, versions
 from tasks.store import store_errors, told
 from tasks.verdict import COPY, WRONG, one_side
 
-Member = tuple[str, str | None, str, str | None, str | None]  # photo, class, verdict, side, group
+Member = tuple[str, str | None, str, str | None, str | None]  # as version_id names them
 
 
 def split(curated: Path, problem: Problem, store: Path) -> Dataset:
@@ -58,7 +58,7 @@ def side_of(problem_name: str, key: str, test: float, validation: float) -> Side
 
 
 def version_id(members: Iterable[Member], rules: dict[str, object]) -> str:
-    """16 hexadecimal digits for the members in any order, and the rules."""
+    """16 hexadecimal digits for (photo, class, verdict, side, group) in any order, and the rules."""
     label_json = cache(partial(json.dumps, ensure_ascii=False))  # one of few words; an id is plain text
     lines = sorted(
         {
