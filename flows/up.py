@@ -195,13 +195,15 @@ class _Story:
 def banner(settings: Settings, name: str, ui: str, model: dict[str, Any]) -> str:  # Any: JSON's values
     """What a person can do now that the server answers with `model`, as `/readyz` names it."""
     page, photo = settings.own_url, _photo(settings, name, int(model["version"]))
+    # Of /docs the browser loads all by the prefix that the proxy takes off.
+    docs = f"behind the proxy, at {settings.root_path}/docs" if settings.root_path else f"{page}/docs"
     lines = [
         "",
         f"Pawloop is ready: {model['name']} version {model['version']} answers.",
         "",
         f"  Prefect UI   {ui}",
         f"  Try a photo  {page}/",
-        f"  API docs     {page}/docs",
+        f"  API docs     {docs}",
         "",
         f"  curl -s --data-binary @{shlex.quote(photo)} {page}/predict",
         "",

@@ -206,7 +206,9 @@ def load(**given: object) -> Settings:
             f"{PREFIX}{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}{_got(e['loc'], e['input'])}"
             for e in error.errors()
         ]
-        raise SettingsError("\n".join(lines) + "\nCorrect the environment or the file .env") from None
+        raise SettingsError(
+            "\n".join(lines) + "\nCorrect the option, the environment or the file .env"
+        ) from None
     except UnicodeDecodeError as error:
         raise SettingsError(f".env: is no UTF-8 text ({error.reason}); save it as UTF-8") from None
     if "://" in str(os.environ.get(f"{PREFIX}STORE", settings.store)) or str(settings.store).startswith(

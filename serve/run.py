@@ -227,6 +227,6 @@ def _addresses(settings: Settings, listener: socket.socket) -> str:
     url = address
     if not isinstance(address, str):
         url = f"http://[{host}]:{address[1]}" if ":" in host else f"http://{host}:{address[1]}"
-    if settings.root_path:  # its pages name all that they load by the prefix, so only the proxy shows them
+    if settings.root_path:  # by which /docs names all that it loads, so only the proxy shows that
         return f"Pawloop serves at {url}, behind a proxy as {settings.root_path}"
     return f"Pawloop serves at {url}" + ("" if url == address else f" (page), {url}/docs (API)")

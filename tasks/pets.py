@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pawloop.errors import SourceError
+from pawloop.errors import UnreachableSourceError
 from tasks import seen
 from tasks.offer import Listing, Offer
 from tasks.store import store_errors
@@ -37,7 +37,7 @@ def _fetched(root: Path) -> Path:
         try:
             torchvision.datasets.OxfordIIITPet(str(root), download=True)
         except (OSError, RuntimeError) as error:
-            raise SourceError(
+            raise UnreachableSourceError(
                 f"oxford-iiit-pet: the photos cannot be fetched: {error}; check the network, or download "
                 "images.tar.gz and annotations.tar.gz from https://www.robots.ox.ac.uk/~vgg/data/pets/ "
                 f"and unpack them in {folder}"

@@ -158,9 +158,11 @@ def confirm(
             is_same = (model.get("name"), model.get("version")) == (registry.name, version)
             if is_same and ready.get("run", made_by) == made_by:  # servers of before do not tell it
                 return Confirmed(True, f"{server_url} serves version {version}")
-            why = _refusal(ready, version)
-            if why is not None:
-                last, is_refused = f"it refused version {version}: {why}", True
+            refused = _refused(ready, version)
+            if refused:
+                last = f"it refused version {version}: {refused['reason']}"
+                is_refused = not refused.get("may_pass")  # else it tries again by itself
+            if is_refused:
                 break
         time.sleep(_ASK_EVERY_S)
     reason = f"not confirmed by the live server: {last}"
@@ -168,7 +170,8 @@ def confirm(
     try:  # first of all, or a kill between the two would leave a rejected version in service
         registry.restore(before, reason, expected=version)
     except RegistryError:  # somebody else was faster, so it serves no more
-        back = f"version {registry.aliases().champion} is champion by now"
+        now = registry.aliases().champion
+        back = f"version {now} is champion by now" if now else "there is no champion by now"
         if not is_refused:
             return Confirmed(False, f"{back}, so no server was asked any longer to serve version {version}")
     registry.reject(version, reason)
@@ -179,7 +182,7 @@ def confirm(
 
 
 def refusal(registry: Registry, number: int, server_url: str) -> str | None:
-    """Why the live server does not let a version in; None where it does, or cannot be asked."""
+    """Why the live server does not let a version in; None where it does, may yet, or cannot be asked."""
     if not server_url:
         return None
     try:
@@ -188,13 +191,13 @@ def refusal(registry: Registry, number: int, server_url: str) -> str | None:
         return None
     if ready.get("problem", registry.name) != registry.name:
         return None
-    return _refusal(ready, number)
+    refused = _refused(ready, number)
+    return None if not refused or refused.get("may_pass") else str(refused["reason"])
 
 
-def _refusal(ready: dict[str, Any], number: int) -> str | None:  # Any: JSON's values
-    """Why a server refuses a version for good; it tries again by itself what a fault of the moment was."""
-    refused = (one for one in ready.get("refused", []) if one.get("version") == number)
-    return next((str(one["reason"]) for one in refused if not one.get("may_pass")), None)
+def _refused(ready: dict[str, Any], number: int) -> dict[str, Any] | None:  # Any: JSON's values
+    """What a server says of a version that it did not let in; None where it says nothing of it."""
+    return next((one for one in ready.get("refused", []) if one.get("version") == number), None)
 
 
 def _readiness(url: str) -> dict[str, Any]:  # Any: JSON's values

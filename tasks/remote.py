@@ -7,6 +7,7 @@ layouts or archives.
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +19,8 @@ from typing import Any, Final, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import fsspec
-from aiohttp import ClientError, ClientTimeout
+import httpx
+from aiohttp import ClientError, ClientTimeout, InvalidURL
 
 from pawloop import durable
 from pawloop.addresses import public, public_text
@@ -35,6 +37,7 @@ READERS: Final = 8
 NETWORKS: Final = ("http", "https", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf")
 _WAITS_S: Final = (0.5, 2.0, 8.0)
 _NOT_THERE: Final = (404, 410)
+_BUSY: Final = (408, 429)
 # aiohttp's own five minutes are for all of an answer, which a large archive takes longer for.
 _PATIENCE: Final = ClientTimeout(total=None, sock_connect=30, sock_read=60)
 _OUR_DISK: Final = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
@@ -114,6 +117,7 @@ def fetched(source: str, store: Path) -> Path:
             if mark is None or not target.exists():
                 fetch(files, path, target, info if mark else {}, again)
         _forget_older(target.parent)
+    os.utime(target.parent.parent)  # `pawloop prune` leaves what is used
     return target
 
 
@@ -152,11 +156,19 @@ def again(action: Callable[[], T]) -> T:
     for wait_s in _WAITS_S:
         try:
             return _plainly(action)
-        except (FileNotFoundError, PermissionError):
-            raise
-        except (OSError, ClientError):
+        except (OSError, ClientError) as error:
+            if _is_final(error):
+                raise
             time.sleep(wait_s)
     return _plainly(action)
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether the same would come of asking again: nothing is there, or nothing for us."""
+    if isinstance(error, FileNotFoundError | PermissionError | InvalidURL):
+        return True
+    status = getattr(error, "status", 0)
+    return httpx.codes.is_client_error(status) and status not in _BUSY
 
 
 def _plainly(action: Callable[[], T]) -> T:

@@ -42,6 +42,7 @@ IN_VAIN: Final = (
     'set it to "auto" or "always" to search'
 )
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+_LEFT = "what is left of [tune] budget_s"
 
 
 @dataclass(frozen=True)
@@ -265,11 +266,13 @@ def _trained(search: Search, trial: Trial, asked: optuna.Trial, deadline: float)
         asked.report(loss, epoch)
         return not asked.should_prune()
 
-    limit = "[tune] trial_s" if seconds == problem.tune.trial_s else "what is left of [tune] budget_s"
+    limit = "[tune] trial_s" if seconds == problem.tune.trial_s else _LEFT
     known = (search.dataset, recipe, search.weights, place)
     contest = Contest(*known, lambda *_: None, on_epoch, limit, search.heads)
     contest.deadline = deadline
     contest.prepare()
+    if deadline - time.monotonic() < seconds:  # a new network's features took their share of it
+        contest.limit = _LEFT
     entries = contest.run()
     shutil.rmtree(place)
     return next(entry for entry in entries if entry.tuning)

@@ -239,3 +239,5 @@ def test_what_the_server_tries_again_by_itself_is_no_refusal(registry: Registry)
     passing = serving(1, [{"version": 2, "reason": "too many open files", "at": "now", "may_pass": True}])
     assert release.confirm(registry, 2, 1, "http://server", 10, says(passing, serving(2))).is_so
     assert registry.version(2).rejection is None
+    with pytest.raises(ConfirmError, match="too many open files"):
+        release.confirm(registry, 2, 1, "http://server", 0.6, says(passing))

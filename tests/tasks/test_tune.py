@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
@@ -107,6 +110,27 @@ def test_what_was_gained_is_told_with_its_interval(search: tune.Search) -> None:
     for heading in ("## History", "## Importance", "## Parallel coordinates"):
         assert heading in page
     assert len(page) <= 200_000
+
+
+def test_what_was_gained_counts_photos_of_a_group_as_one(
+    search: tune.Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tune.before(search.dataset, search.problem, search.weights)
+    pair = (before, search.trial(search.done[-1].params))
+    alone = gain.gain(search, pair, lambda *_: None)
+    monkeypatch.setattr(Dataset, "groups", lambda self, side: np.full(len(self.photos(side)), "one"))
+    together = gain.gain(search, pair, lambda *_: None)
+    assert together.high - together.low > 2 * (alone.high - alone.low)
+
+
+def test_a_trial_keeps_to_what_is_left_of_the_searchs_budget(search: tune.Search, tmp_path: Path) -> None:
+    sought = search.recipe(search.trial(search.done[-1].params), 600.0)
+    known = (search.dataset, sought, search.weights, tmp_path)
+    race = contest.Contest(*known, lambda *_: None, heads=search.heads)
+    race.prepare()
+    race.deadline = time.monotonic()
+    with pytest.raises(contest.BudgetError):
+        race.run()
 
 
 def test_networks_of_which_memory_holds_fewer_photos_are_compared_on_the_same_ones(
