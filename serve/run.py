@@ -224,9 +224,11 @@ def _is_loopback(host: str) -> bool:
 
 def _addresses(settings: Settings, listener: socket.socket) -> str:
     address, host = listener.getsockname(), settings.host
-    url = address
-    if not isinstance(address, str):
+    if isinstance(address, str):
+        url, pages = address, ""
+    else:
         url = f"http://[{host}]:{address[1]}" if ":" in host else f"http://{host}:{address[1]}"
+        pages = f" (page), {url}/docs (API)"
     if settings.root_path:  # by which /docs names all that it loads, so only the proxy shows that
-        return f"Pawloop serves at {url}, behind a proxy as {settings.root_path}"
-    return f"Pawloop serves at {url}" + ("" if url == address else f" (page), {url}/docs (API)")
+        pages = f", behind a proxy as {settings.root_path}"
+    return f"Pawloop serves at {url}{pages}"

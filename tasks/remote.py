@@ -117,7 +117,8 @@ def fetched(source: str, store: Path) -> Path:
             if mark is None or not target.exists():
                 fetch(files, path, target, info if mark else {}, again)
         _forget_older(target.parent)
-    os.utime(target.parent.parent)  # `pawloop prune` leaves what is used
+    with store_errors(store):
+        os.utime(target.parent.parent)  # `pawloop prune` leaves what is used
     return target
 
 
